@@ -1,0 +1,96 @@
+"""The roots of the families, each with its tensor contract. A member is one class; see `space.spec.Family`.
+
+Sizes are (height, width) in pixels; widths are channels. `cost` must equal what `space.counting.counted` finds on the
+built module: a law of the test suite checks it for every member.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from space.cost import Cost, Size
+from space.spec import Family
+
+
+class Norm(Family):
+    """Normalises a feature map."""
+
+    def build(self, width: int) -> nn.Module:
+        """Return a module [N, width, H, W] -> [N, width, H, W]."""
+        raise NotImplementedError
+
+    def cost(self, width: int) -> Cost:
+        """Return its parameters; norms count no MACs."""
+        raise NotImplementedError
+
+
+class Stem(Family):
+    """Turns an image into the first feature map."""
+
+    def build(self, in_channels: int, width: int) -> nn.Module:
+        """Return a module [N, in_channels, H, W] -> [N, width, h, w]."""
+        raise NotImplementedError
+
+    def out_size(self, size: Size) -> Size:
+        """Return (h, w) for an image of (H, W)."""
+        raise NotImplementedError
+
+    def cost(self, in_channels: int, width: int, size: Size) -> Cost:
+        """Return the cost on an image of `size`."""
+        raise NotImplementedError
+
+
+class Downsample(Family):
+    """Leads from one stage to the next."""
+
+    def build(self, in_width: int, width: int) -> nn.Module:
+        """Return a module [N, in_width, H, W] -> [N, width, h, w]."""
+        raise NotImplementedError
+
+    def out_size(self, size: Size) -> Size:
+        """Return (h, w) for a map of (H, W)."""
+        raise NotImplementedError
+
+    def cost(self, in_width: int, width: int, size: Size) -> Cost:
+        """Return the cost on a map of `size` (before downsampling)."""
+        raise NotImplementedError
+
+
+class TokenMixer(Family):
+    """Moves information between positions."""
+
+    def build(self, width: int) -> nn.Module:
+        """Return a module [N, width, H, W] -> [N, width, H, W]."""
+        raise NotImplementedError
+
+    def cost(self, width: int, size: Size) -> Cost:
+        """Return the cost on a map of `size`. Raises SpaceError where the mixer cannot run at that size."""
+        raise NotImplementedError
+
+    def at_size(self, size: Size) -> TokenMixer:
+        """Return the same mixer fitted to maps of `size`; most fit any size and return themselves."""
+        return self
+
+
+class ChannelMixer(Family):
+    """Moves information between channels."""
+
+    def build(self, width: int) -> nn.Module:
+        """Return a module [N, width, H, W] -> [N, width, H, W]."""
+        raise NotImplementedError
+
+    def cost(self, width: int, size: Size) -> Cost:
+        """Return the cost on a map of `size`."""
+        raise NotImplementedError
+
+
+class Head(Family):
+    """Turns the last feature map into logits."""
+
+    def build(self, width: int, classes: int, *, dropout: float = 0.0) -> nn.Module:
+        """Return a module [N, width, H, W] -> [N, classes]; `dropout` acts before the last linear layer."""
+        raise NotImplementedError
+
+    def cost(self, width: int, classes: int, size: Size) -> Cost:
+        """Return the cost on a map of `size`."""
+        raise NotImplementedError
