@@ -1,0 +1,138 @@
+"""What a search tells whoever watches it. A listener is any callable that takes one `Event`.
+
+Order: Started, then Notice | Suggested | Rejected | TrialStarted | EpochReported | TrialFinished | FrontChanged in any
+mix, then Finished. Every event is sent after the store holds what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nas.front import FrontPoint
+
+
+@dataclass(frozen=True)
+class Started:
+    """The search begins (or goes on: `done` trials are already in the store)."""
+
+    study: str
+    store: str
+    """URL of the store."""
+    budget: int
+    """Trials that shall be trained."""
+    done: int
+    """Trials that have been trained before now."""
+    workers: int
+    sampler: str
+    objectives: tuple[str, ...]
+    limits: tuple[str, ...]
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One line a person should read."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """A new point passed admission and waits for a worker."""
+
+    number: int
+    arch_id: str
+    description: str
+    params: int
+    macs: int
+    sampler: str
+    """Who proposed it: a sampler's name, `feasible draw`, or `start-from NAME`."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A point was refused before training; it costs no budget."""
+
+    number: int
+    arch_id: str
+    state: Literal["duplicate", "infeasible"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A worker took the trial."""
+
+    number: int
+    worker: str
+    attempt: int
+    """1 at first; one more after each death of a worker or a driver."""
+
+
+@dataclass(frozen=True)
+class EpochReported:
+    """A worker finished an epoch of the trial."""
+
+    number: int
+    attempt: int
+    epoch: int
+    """Epochs done, from 1."""
+    epochs: int | None
+    """Epochs the trial will take, where known."""
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrialFinished:
+    """The trial has its final row and counts against the budget."""
+
+    number: int
+    arch_id: str
+    state: Literal["complete", "stopped", "failed"]
+    values: Mapping[str, float]
+    """Every measured metric by name, with params and macs."""
+    reason: str | None
+    seconds: float
+    """Wall time since a worker took it."""
+    done: int
+    """Trials that have been trained so far, of `budget`."""
+    budget: int
+
+
+@dataclass(frozen=True)
+class FrontChanged:
+    """A trial joined the front."""
+
+    number: int
+    front: tuple[FrontPoint, ...]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The search is over: budget spent, space exhausted, or interrupted."""
+
+    study: str
+    store: str
+    done: int
+    budget: int
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Trials per state, all of the study."""
+    front: tuple[FrontPoint, ...] = ()
+    seconds: float = 0.0
+    """Wall time of this run."""
+    interrupted: bool = False
+    """True after Ctrl-C: `nas resume STUDY` goes on."""
+    exhausted: bool = False
+    """True when no new feasible point could be found before the budget was spent."""
+
+
+Event = (
+    Started | Notice | Suggested | Rejected | TrialStarted | EpochReported | TrialFinished | FrontChanged | Finished
+)
+Listener = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Listen to nothing."""

@@ -1,0 +1,75 @@
+"""The front of a study, read from its stored trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.objective import Objective, vector
+from nas.pareto import front
+from space import Architecture, describe
+from trials.store import TrialRow
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A trial that no other trial of its study beats in every objective."""
+
+    trial: int
+    """Number of the trial in its study."""
+    architecture: str
+    """Id of the architecture, 16 hex digits."""
+    values: Mapping[str, float]
+    """Every measured metric of the trial by name, with params and macs of the full-size network."""
+    params: int
+    macs: int
+    description: str
+
+    def as_json(self) -> dict[str, object]:
+        """Return the point as JSON-able values, the form of `nas front --json`."""
+        return {
+            "trial": self.trial,
+            "architecture": self.architecture,
+            "values": dict(self.values),
+            "params": self.params,
+            "macs": self.macs,
+            "description": self.description,
+        }
+
+
+def values_of(row: TrialRow) -> dict[str, float]:
+    """Return every known number of a trial: its measurements, and the counts of its architecture."""
+    counts = {"params": row.params, "macs": row.macs}
+    return {name: float(count) for name, count in counts.items() if count is not None} | dict(row.values)
+
+
+def front_rows(rows: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
+    """Return the complete trials on the front, best in the first objective first.
+
+    Only `complete` trials count: a trial stopped early has the accuracy of a lesser training.
+    """
+    done = [(row, vector(objectives, values_of(row))) for row in rows if row.state == "complete"]
+    kept = [(row, point) for row, point in done if point is not None]
+    if not kept:
+        return []
+    best = front(np.array([point for _, point in kept]), [objective.better for objective in objectives])
+    sign = -1.0 if objectives[0].better == "max" else 1.0
+    chosen = sorted((kept[index] for index in best), key=lambda pair: (sign * pair[1][0], pair[0].number))
+    return [row for row, _ in chosen]
+
+
+def front_points(rows: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[FrontPoint]:
+    """Return the front of the given trials, best in the first objective first."""
+    return [
+        FrontPoint(
+            trial=row.number,
+            architecture=row.arch_id,
+            values=values_of(row),
+            params=int(row.params or 0),
+            macs=int(row.macs or 0),
+            description=describe(Architecture.model_validate_json(row.arch_json)),
+        )
+        for row in front_rows(rows, objectives)
+    ]

@@ -1,0 +1,79 @@
+"""Fronts, ranks and hypervolumes of sets of vectors: pure functions of arrays.
+
+Values are [N, M]: N points, M objectives. Directions are M words, `max` or `min`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Direction = Literal["max", "min"]
+Points = NDArray[np.float64]
+
+
+def _minimised(values: ArrayLike, directions: Sequence[Direction]) -> Points:
+    """Return the values [N, M] with every objective turned so that less is better.
+
+    Raises:  ValueError where the shapes do not fit or a value is NaN.
+    """
+    points = np.asarray(values, dtype=np.float64).reshape(-1, len(directions))
+    if np.isnan(points).any():
+        raise ValueError("values: NaN has no place in an order, leave such points out")
+    return points * np.array([-1.0 if direction == "max" else 1.0 for direction in directions])
+
+
+def _front_mask(points: Points) -> NDArray[np.bool_]:
+    """Mark the points [N, M] that none dominates (less is better); equal points are all kept."""
+    mask = np.ones(len(points), dtype=bool)
+    for index in np.lexsort(points.T[::-1]):
+        if mask[index]:
+            beaten = (points >= points[index]).all(axis=1) & (points > points[index]).any(axis=1)
+            mask &= ~beaten
+    return mask
+
+
+def front(values: ArrayLike, directions: Sequence[Direction]) -> list[int]:
+    """Return the indices, rising, of the points that no other point dominates; equal points are all kept."""
+    return [int(index) for index in np.flatnonzero(_front_mask(_minimised(values, directions)))]
+
+
+def ranks(values: ArrayLike, directions: Sequence[Direction]) -> list[int]:
+    """Return for each point the number of fronts to peel off before it is on the front: 0 is the front."""
+    points = _minimised(values, directions)
+    out = np.full(len(points), -1)
+    rank = 0
+    while (left := np.flatnonzero(out < 0)).size:
+        out[left[_front_mask(points[left])]] = rank
+        rank += 1
+    return [int(value) for value in out]
+
+
+def hypervolume(values: ArrayLike, directions: Sequence[Direction], reference: Sequence[float]) -> float:
+    """Return the volume between the points and the reference that at least one point dominates.
+
+    Points not better than the reference in every objective add nothing. Exact for any number of objectives: by
+    sorting in two, by slicing along the last objective above (cost grows steeply with the number of objectives).
+    """
+    corner = _minimised([list(reference)], directions)[0]
+    points = _minimised(values, directions)
+    inside = points[(points < corner).all(axis=1)]
+    return _volume(inside, corner)
+
+
+def _volume(points: Points, corner: Points) -> float:
+    if not len(points):
+        return 0.0
+    if len(corner) == 1:
+        return float(corner[0] - points.min())
+    points = np.unique(points[_front_mask(points)], axis=0)
+    if len(corner) == 2:  # sorted by the first objective, the second falls: a staircase
+        tops = np.concatenate(([corner[1]], points[:-1, 1]))
+        return float(((corner[0] - points[:, 0]) * (tops - points[:, 1])).sum())
+    points = points[np.argsort(points[:, -1], kind="stable")]
+    heights = np.diff(np.append(points[:, -1], corner[-1]))
+    slices = (float(h) * _volume(points[: i + 1, :-1], corner[:-1]) for i, h in enumerate(heights) if h > 0)
+    return float(sum(slices))
