@@ -1,0 +1,1 @@
+"""Channel mixers, one a file; every module here is imported by discovery."""

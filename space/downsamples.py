@@ -1,0 +1,80 @@
+"""What leads from one stage to the next, all members of the family."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from space.cost import Cost, Size, convolution
+from space.errors import SpaceError
+from space.families import Downsample, Norm
+from space.layers import Reducing, out_size
+from space.norms import LayerNorm
+
+
+class NoDownsample(Downsample):
+    """Nothing: the next stage has the same width and resolution."""
+
+    kind: Literal["none"] = "none"
+
+    def build(self, in_width: int, width: int) -> nn.Module:
+        """Return the identity. Raises SpaceError where the widths differ."""
+        _need_equal(in_width, width)
+        return nn.Identity()
+
+    def out_size(self, size: Size) -> Size:
+        """Return `size`."""
+        return size
+
+    def cost(self, in_width: int, width: int, size: Size) -> Cost:
+        """Return nothing. Raises SpaceError where the widths differ."""
+        _need_equal(in_width, width)
+        return Cost()
+
+
+def _need_equal(in_width: int, width: int) -> None:
+    if in_width != width:
+        raise SpaceError(f"downsample: 'none' cannot lead from {in_width} to {width} channels, use equal widths")
+
+
+class NormedConv(nn.Module):
+    """A strided convolution with a norm before or after it."""
+
+    def __init__(self, conv: Reducing, norm: nn.Module, *, norm_first: bool) -> None:
+        super().__init__()
+        self.norm = norm
+        self.conv = conv
+        self.norm_first = norm_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise and convolve, in the order asked for."""
+        return self.conv(self.norm(x)) if self.norm_first else self.norm(self.conv(x))
+
+
+class StridedConv(Downsample):
+    """A convolution of stride 2: kernel 2 after a norm in ConvNeXt (arXiv:2201.03545, sec. 2.6), 3 in PoolFormer."""
+
+    kind: Literal["strided_conv"] = "strided_conv"
+    kernel_size: Literal[2, 3] = 2
+    """Side in pixels: 2 without padding, 3 with 1 pixel of zeros at each edge."""
+    norm: Norm = LayerNorm()
+    norm_at: Literal["before", "after"] = "before"
+    """Where the norm stands: on the map before the convolution, or on what it writes."""
+    init: Literal["normal", "fan_in"] = "normal"
+    """How the convolution starts: normal with deviation 0.02, or as PyTorch's own convolutions (PoolFormer)."""
+
+    def build(self, in_width: int, width: int) -> nn.Module:
+        """Return a module [N, in_width, H, W] -> [N, width, h, w]."""
+        conv = Reducing(in_width, width, self.kernel_size, 2, self.kernel_size // 3, fan_in=self.init == "fan_in")
+        before = self.norm_at == "before"
+        return NormedConv(conv, self.norm.build(in_width if before else width), norm_first=before)
+
+    def out_size(self, size: Size) -> Size:
+        """Return (h, w) for a map of (H, W): half of it, rounded down for kernel 2 and up for kernel 3, at least 1."""
+        return out_size(size, self.kernel_size, 2, self.kernel_size // 3)
+
+    def cost(self, in_width: int, width: int, size: Size) -> Cost:
+        """Return the cost on a map of `size` (before downsampling)."""
+        norm = self.norm.cost(in_width if self.norm_at == "before" else width)
+        return convolution(in_width, width, self.kernel_size, self.out_size(size)) + norm

@@ -1,0 +1,213 @@
+"""Layers with parameters that several families share. Feature maps are [N, C, H, W], best in channels_last memory.
+
+Weights start as in ConvNeXt, InceptionNeXt and the MetaFormer baselines: convolutions and linear layers normal with
+deviation 0.02, biases 0, so that no network needs an initialisation pass of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import AfterValidator, Field
+from torch import Tensor, nn
+
+from space.cost import Size
+
+INITIAL_DEVIATION = 0.02
+
+Ratio = Annotated[float, Field(gt=0, le=16)]
+"""Hidden width over width; the hidden width is rounded down and at least 1."""
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError(f"must be odd to keep height and width; nearest are {value - 1} and {value + 1}")
+    return value
+
+
+OddKernel = Annotated[int, Field(ge=3, le=61), AfterValidator(_odd)]
+"""Side of a kernel that keeps height and width, in pixels."""
+
+
+def share(width: int, ratio: float) -> int:
+    """Return `ratio` of the channels, rounded down as published code does, and at least 1."""
+    return max(1, int(width * ratio))
+
+
+def _initialise(layer: nn.Conv2d | nn.Linear) -> None:
+    nn.init.trunc_normal_(layer.weight, std=INITIAL_DEVIATION)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution whose weights start normal with deviation 0.02, its bias 0."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        _initialise(self)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights start normal with deviation 0.02, its bias 0."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        _initialise(self)
+
+
+class Pointwise(Linear):
+    """A linear layer over the channels of each position: [N, C, H, W] -> [N, width, H, W], weight [width, C].
+
+    Works on a view in channels_last order, which costs no copy there and is as fast as a 1x1 convolution or faster.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Mix the channels of each position."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def out_side(side: int, kernel_size: int, stride: int, padding: int) -> int:
+    """Return the pixels along one side that a `Reducing` convolution leaves of `side` pixels, at least 1."""
+    return max(side + 2 * padding - kernel_size, 0) // stride + 1
+
+
+def out_size(size: Size, kernel_size: int, stride: int, padding: int) -> Size:
+    """Return the size of the map that a `Reducing` convolution writes."""
+    return out_side(size[0], kernel_size, stride, padding), out_side(size[1], kernel_size, stride, padding)
+
+
+class Reducing(Conv2d):
+    """A strided convolution that also takes maps smaller than its kernel, filled up with zeros below and right.
+
+    [N, C, H, W] -> [N, width, h, w] with (h, w) = out_size((H, W), ...). With `fan_in` weights start as PyTorch's
+    own convolutions do (uniform, bounded by the square root of 1 / fan-in), bias included.
+    """
+
+    def __init__(
+        self, in_width: int, width: int, kernel_size: int, stride: int, padding: int, *, fan_in: bool = False
+    ) -> None:
+        self.fan_in = fan_in
+        super().__init__(in_width, width, kernel_size, stride, padding)  # pyright: ignore[reportUnknownMemberType]
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        if self.fan_in:
+            nn.Conv2d.reset_parameters(self)
+        else:
+            super().reset_parameters()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Fill up where needed, then convolve."""
+        below, right = (
+            max(k - 2 * int(p) - side, 0)
+            for k, p, side in zip(self.kernel_size, self.padding, input.shape[2:], strict=True)
+        )
+        if below or right:
+            input = F.pad(input, (0, right, 0, below))
+        return super().forward(input)
+
+
+class LayerNorm2d(nn.Module):
+    """Normalise the channels of each position, then scale and shift them. [N, C, H, W] -> the same."""
+
+    def __init__(self, width: int, eps: float, *, bias: bool = True) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each position."""
+        y = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return y.permute(0, 3, 1, 2)
+
+
+class MapNorm(nn.Module):
+    """Normalise each image's whole map (channels, height and width together). [N, C, H, W] -> the same."""
+
+    def __init__(self, width: int, eps: float, *, bias: bool = True) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each image."""
+        return F.group_norm(x, 1, self.weight, self.bias, self.eps)
+
+
+class StarReLU(nn.Module):
+    """s * relu(x)**2 + b with learnable scalars s, at first 1, and b, at first 0 (arXiv:2210.13452)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply element by element."""
+        return self.scale * F.relu(x).square() + self.bias
+
+
+class SquaredReLU(nn.Module):
+    """relu(x)**2 (Primer, arXiv:2109.08668, sec. 4)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply element by element."""
+        return F.relu(x).square()
+
+
+class Grn(nn.Module):
+    """Global response normalisation (ConvNeXt V2, arXiv:2301.00808): channels compete by their L2 norm.
+
+    x + weight * x * norm / (mean of norms over channels + 1e-6) + bias; the identity at first. [N, C, H, W] -> the same.
+    """
+
+    eps = 1e-6
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compare each channel's norm over the map with the others'."""
+        norm = cast("Any", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType] -- has no stub
+        norms: Tensor = norm(x, dim=(2, 3), keepdim=True)
+        response = norms / (norms.mean(dim=1, keepdim=True) + self.eps)
+        return x + self.weight[:, None, None] * (x * response) + self.bias[:, None, None]
+
+
+class Scale(nn.Module):
+    """Multiply each channel by a learnable number: layer and residual scales. [N, C, H, W] -> the same."""
+
+    def __init__(self, width: int, initial: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((width,), initial))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale each channel."""
+        return x * self.scale[:, None, None]
+
+
+class DropPath(nn.Module):
+    """Set the branch of whole images to 0 at `rate`, the others divided by 1 - rate, in training (arXiv:1603.09382)."""
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop images at random; the identity in eval mode and at rate 0."""
+        if not self.training or self.rate == 0:
+            return x
+        kept = 1 - self.rate
+        mask = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(kept)
+        return x * (mask / kept if kept > 0 else mask)
+
+    def extra_repr(self) -> str:
+        """Show the rate."""
+        return f"rate={self.rate}"

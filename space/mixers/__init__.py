@@ -1,0 +1,1 @@
+"""Token mixers, one a file; every module here is imported by discovery."""

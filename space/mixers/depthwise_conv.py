@@ -1,0 +1,48 @@
+"""Depthwise convolution as token mixer, of all channels or a part of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from space.cost import Cost, Size, convolution
+from space.families import TokenMixer
+from space.layers import Conv2d, OddKernel, share
+
+
+class PartialDepthwise(nn.Module):
+    """Convolve each of the last `mixed` channels with its own kernel, pass the first. [N, C, H, W] -> the same."""
+
+    def __init__(self, width: int, mixed: int, kernel_size: int, *, bias: bool) -> None:
+        super().__init__()
+        self.passed = width - mixed
+        self.conv = Conv2d(mixed, mixed, kernel_size, padding=kernel_size // 2, groups=mixed, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix positions within each convolved channel."""
+        if self.passed == 0:
+            return self.conv(x)
+        return torch.cat((x[:, : self.passed], self.conv(x[:, self.passed :])), dim=1)
+
+
+class DepthwiseConv(TokenMixer):
+    """One depthwise convolution (ConvNeXt, arXiv:2201.03545, sec. 2.5), or of a part (arXiv:2303.16900)."""
+
+    kind: Literal["depthwise_conv"] = "depthwise_conv"
+    kernel_size: OddKernel = 7
+    """Side in pixels, odd."""
+    ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the channels that is convolved: the last ones, rounded down, at least one."""
+    bias: bool = True
+
+    def build(self, width: int) -> nn.Module:
+        """Return a module [N, width, H, W] -> [N, width, H, W]."""
+        return PartialDepthwise(width, share(width, self.ratio), self.kernel_size, bias=self.bias)
+
+    def cost(self, width: int, size: Size) -> Cost:
+        """Return the cost on a map of `size`."""
+        mixed = share(width, self.ratio)
+        return convolution(mixed, mixed, self.kernel_size, size, groups=mixed, bias=self.bias)

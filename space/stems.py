@@ -1,0 +1,129 @@
+"""Stems: from an image to the first feature map, all members of the family."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from space.activations import Activation, activation, activation_params
+from space.cost import Cost, Size, convolution
+from space.families import Norm, Stem
+from space.layers import Reducing, out_size
+from space.norms import LayerNorm
+
+
+class ConvNorm(nn.Module):
+    """A strided convolution, then a norm."""
+
+    def __init__(self, conv: Reducing, norm: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve and normalise."""
+        return self.norm(self.conv(x))
+
+
+class Patchify(Stem):
+    """A convolution over patches that do not overlap, then a norm (ConvNeXt, arXiv:2201.03545, sec. 2.2)."""
+
+    kind: Literal["patchify"] = "patchify"
+    patch: Annotated[int, Field(ge=1, le=32)] = 4
+    """Side of a patch in pixels, and the stride. Pixels left over at the lower and right edge are not seen."""
+    norm: Norm = LayerNorm()
+
+    def build(self, in_channels: int, width: int) -> nn.Module:
+        """Return a module [N, in_channels, H, W] -> [N, width, H // patch, W // patch]."""
+        return ConvNorm(Reducing(in_channels, width, self.patch, self.patch, 0), self.norm.build(width))
+
+    def out_size(self, size: Size) -> Size:
+        """Return (h, w) for an image of (H, W)."""
+        return out_size(size, self.patch, self.patch, 0)
+
+    def cost(self, in_channels: int, width: int, size: Size) -> Cost:
+        """Return the cost on an image of `size`."""
+        return convolution(in_channels, width, self.patch, self.out_size(size)) + self.norm.cost(width)
+
+
+class OverlappingPatch(Stem):
+    """A convolution whose kernel is larger than its stride, then a norm (PoolFormer, arXiv:2111.11418, sec. 3.2)."""
+
+    kind: Literal["overlapping_patch"] = "overlapping_patch"
+    kernel_size: Annotated[int, Field(ge=1, le=61)] = 7
+    stride: Annotated[int, Field(ge=1, le=32)] = 4
+    padding: Annotated[int, Field(ge=0, le=30)] = 2
+    """Zeros added at each edge, in pixels."""
+    norm: Norm = LayerNorm()
+    init: Literal["normal", "fan_in"] = "normal"
+    """How the convolution starts: normal with deviation 0.02, or as PyTorch's own convolutions (PoolFormer)."""
+
+    def build(self, in_channels: int, width: int) -> nn.Module:
+        """Return a module [N, in_channels, H, W] -> [N, width, h, w]."""
+        fan_in = self.init == "fan_in"
+        conv = Reducing(in_channels, width, self.kernel_size, self.stride, self.padding, fan_in=fan_in)
+        return ConvNorm(conv, self.norm.build(width))
+
+    def out_size(self, size: Size) -> Size:
+        """Return (h, w) for an image of (H, W)."""
+        return out_size(size, self.kernel_size, self.stride, self.padding)
+
+    def cost(self, in_channels: int, width: int, size: Size) -> Cost:
+        """Return the cost on an image of `size`."""
+        return convolution(in_channels, width, self.kernel_size, self.out_size(size)) + self.norm.cost(width)
+
+
+class ConvStack(nn.Module):
+    """Strided convolutions, each with a norm, an activation between two of them."""
+
+    def __init__(self, convs: list[Reducing], norms: list[nn.Module], acts: list[nn.Module]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(convs)
+        self.norms = nn.ModuleList(norms)
+        self.acts = nn.ModuleList(acts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the map layer by layer."""
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = norm(conv(x if index == 0 else self.acts[index - 1](x)))
+        return x
+
+
+class Convolutional(Stem):
+    """3x3 convolutions of stride 2 whose widths double up to the first stage's (arXiv:2106.14881, sec. 4)."""
+
+    kind: Literal["convolutional"] = "convolutional"
+    layers: Annotated[int, Field(ge=1, le=5)] = 2
+    """Number of convolutions; the stride of the stem is 2 to this power."""
+    norm: Norm = LayerNorm()
+    """The norm after each convolution."""
+    act: Activation = "gelu"
+    """The activation between two convolutions."""
+
+    def widths(self, width: int) -> list[int]:
+        """Return the width after each layer; each is half the next, rounded down, at least 1."""
+        return [max(1, width >> (self.layers - 1 - i)) for i in range(self.layers)]
+
+    def build(self, in_channels: int, width: int) -> nn.Module:
+        """Return a module [N, in_channels, H, W] -> [N, width, h, w]."""
+        widths = self.widths(width)
+        convs = [Reducing(a, b, 3, 2, 1) for a, b in zip([in_channels, *widths], widths, strict=False)]
+        norms = [self.norm.build(w) for w in widths]
+        return ConvStack(convs, norms, [activation(self.act) for _ in widths[1:]])
+
+    def out_size(self, size: Size) -> Size:
+        """Return (h, w) for an image of (H, W)."""
+        for _ in range(self.layers):
+            size = out_size(size, 3, 2, 1)
+        return size
+
+    def cost(self, in_channels: int, width: int, size: Size) -> Cost:
+        """Return the cost on an image of `size`."""
+        total = Cost(activation_params(self.act) * (self.layers - 1))
+        for here in self.widths(width):
+            size = out_size(size, 3, 2, 1)
+            total += convolution(in_channels, here, 3, size) + self.norm.cost(here)
+            in_channels = here
+        return total
