@@ -1,1 +1,52 @@
-"""space."""
+"""What a network is: points, spaces of points, and the networks they build.
+
+A point is an `Architecture`, a frozen value that fixes a network's function; a `DesignSpace` is the same shape with
+choices standing in it. `build` turns a point into an `nn.Module`, `cost` tells what it costs without building it,
+`named` gives the published ones.
+"""
+
+from __future__ import annotations
+
+import space.downsamples
+import space.heads
+import space.norms
+import space.stems
+from space.discover import discover
+
+for _package in ("space.mixers", "space.channel_mixers"):
+    discover(_package)  # before any type is built: families are sealed at first use
+
+# ruff: noqa: E402
+from space.arch import Architecture, Block, Stage
+from space.build import Network, build
+from space.choice import FloatRange, IntRange, OneOf
+from space.cost import Cost
+from space.counting import cost
+from space.describe import describe
+from space.design import DesignSpace
+from space.errors import NasError, NotInSpace, SpaceError
+from space.proxy import Proxy
+from space.size import Size
+from space.source import presets, read_architecture
+
+__all__ = [
+    "Architecture",
+    "Block",
+    "Cost",
+    "DesignSpace",
+    "FloatRange",
+    "IntRange",
+    "NasError",
+    "Network",
+    "NotInSpace",
+    "OneOf",
+    "Proxy",
+    "Size",
+    "SpaceError",
+    "Stage",
+    "build",
+    "cost",
+    "describe",
+    "presets",
+    "read_architecture",
+]

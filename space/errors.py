@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-CHOICE_TAGS = frozenset({"fixed", "one_of", "int_range", "float_range", "repeat", "use"})
+CHOICE_TAGS = frozenset({"fixed", "one_of", "int_range", "float_range", "repeat", "use", "items", "named"})
 """Steps that the lifted types add to pydantic's locations; a user never wrote them as such."""
 
 
@@ -25,7 +25,7 @@ class SpaceError(NasError):
     """A space or an architecture is wrong. One line a fault: where, what stands there, what is allowed."""
 
 
-class NotInSpace(NasError):  # noqa: N818 -- reads as the sentence it is: "encode raises NotInSpace"
+class NotInSpace(NasError):
     """A point lies outside a space: where, what the point has there, what the space allows."""
 
     def __init__(self, path: str, why: str) -> None:

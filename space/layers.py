@@ -161,7 +161,7 @@ class SquaredReLU(nn.Module):
 
 
 class Grn(nn.Module):
-    """Global response normalisation (ConvNeXt V2, arXiv:2301.00808): channels compete by their L2 norm.
+    """Global response normalisation (ConvNeXt V2, arXiv:2301.00808): channels compete by L2 norm.
 
     x + weight * x * norm / (mean of norms over channels + 1e-6) + bias; the identity at first. [N, C, H, W] -> the same.
     """

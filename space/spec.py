@@ -43,7 +43,9 @@ class Family(Spec):
         if known is not None and known.__qualname__ != cls.__qualname__:
             raise TypeError(f"{cls.__qualname__}: kind {kind!r} already belongs to {known.__qualname__}")
         if cls.sealed and known is None:
-            raise TypeError(f"{cls.__qualname__} was defined after its family was first used; import it with its fellows")
+            raise TypeError(
+                f"{cls.__qualname__} was defined after its family was first used; import it with its fellows"
+            )
         cls.members[kind] = cls
 
     @classmethod

@@ -1,0 +1,117 @@
+"""The point: all that fixes the form of a network's function, and nothing about its training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from space.channel_mixers.mlp import Mlp
+from space.cost import Size
+from space.downsamples import NoDownsample
+from space.errors import SpaceError
+from space.families import ChannelMixer, Downsample, Head, Norm, Stem, TokenMixer
+from space.heads import LinearHead
+from space.norms import LayerNorm
+from space.spec import Spec
+
+Width = Annotated[int, Field(ge=4, le=8192)]
+Depth = Annotated[int, Field(ge=1, le=128)]
+
+
+class Block(Spec):
+    """One block: a token mixer, a channel mixer, and how they are wired."""
+
+    wiring: Literal["metaformer", "metanext"] = "metaformer"
+    """metaformer: two residual branches, each with its norm before (MetaFormer, arXiv:2111.11418, eq. 1-2).
+    metanext: one residual branch, token mixer then norm then channel mixer (InceptionNeXt, arXiv:2303.16900, eq. 1)."""
+    norm: Norm = LayerNorm()
+    """The norm of the block; a metaformer block has two of it."""
+    token_mixer: TokenMixer
+    channel_mixer: ChannelMixer = Mlp()
+    layer_scale: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Initial value of the learnable per-channel scale on each branch (CaiT, arXiv:2103.17239); 0: no such parameter."""
+    residual_scale: bool = False
+    """Learnable per-channel scale, initially 1, on each shortcut (NormFormer, arXiv:2110.09456; MetaFormer baselines)."""
+
+
+class Stage(Spec):
+    """Blocks of one width and one resolution."""
+
+    width: Width
+    """Channels."""
+    depth: Depth
+    """Number of blocks."""
+    pattern: tuple[Block, ...] = Field(min_length=1, max_length=128)
+    """Blocks taken in turn up to `depth`."""
+    downsample: Downsample = NoDownsample()
+    """What leads into the stage; the first stage has none, the stem leads into it."""
+
+    def blocks(self) -> list[Block]:
+        """Return the `depth` blocks in order."""
+        return [self.pattern[i % len(self.pattern)] for i in range(self.depth)]
+
+
+class Architecture(Spec):
+    """A point of the design space: what builds a network from images [N, in_channels, H, W] to logits [N, classes]."""
+
+    stem: Stem
+    stages: tuple[Stage, ...] = Field(min_length=1, max_length=16)
+    head: Head = LinearHead()
+    in_channels: Annotated[int, Field(ge=1, le=1024)] = 3
+    classes: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+
+    @model_validator(mode="after")
+    def _joints(self) -> Architecture:
+        for index, stage in enumerate(self.stages):
+            none = isinstance(stage.downsample, NoDownsample)
+            if index == 0 and not none:
+                raise ValueError(
+                    f"stages[0].downsample: {stage.downsample.kind!r}: the stem leads into the first stage; only 'none' is allowed"
+                )
+            if index and none and stage.width != self.stages[index - 1].width:
+                raise ValueError(
+                    f"stages[{index}].downsample: 'none' cannot lead from {self.stages[index - 1].width} to {stage.width} "
+                    "channels; use 'strided_conv' or equal widths"
+                )
+        return self
+
+    def sizes(self, resolution: int | Size) -> tuple[Size, ...]:
+        """Return (height, width) of each stage's maps for images of `resolution` px. Raises SpaceError below 1 px."""
+        size = resolution if isinstance(resolution, tuple) else (resolution, resolution)
+        sizes: list[Size] = [self.stem.out_size(size)]
+        for stage in self.stages[1:]:
+            sizes.append(stage.downsample.out_size(sizes[-1]))
+        if min(min(s) for s in sizes) < 1:
+            raise SpaceError(
+                f"stem: {self.stem.kind!r} leaves nothing of {size[0]} x {size[1]} px images; use larger images or less stride"
+            )
+        return tuple(sizes)
+
+    def fitted(self, resolution: int | Size) -> Architecture:
+        """Return the same network with mixers that depend on the map size fitted to images of `resolution` px."""
+
+        def fit(stage: Stage, size: Size) -> Stage:
+            pattern = tuple(b.model_copy(update={"token_mixer": b.token_mixer.at_size(size)}) for b in stage.pattern)
+            return stage.model_copy(update={"pattern": pattern})
+
+        stages = (fit(stage, size) for stage, size in zip(self.stages, self.sizes(resolution), strict=True))
+        return self.model_copy(update={"stages": tuple(stages)})
+
+    def canonical(self) -> Architecture:
+        """Return the same function with the least patterns: (a, a) becomes (a), no block stands beyond depth."""
+
+        def least(stage: Stage) -> Stage:
+            blocks = stage.blocks()
+            length = next(n for n in range(1, len(blocks) + 1) if all(b == blocks[i % n] for i, b in enumerate(blocks)))
+            return stage.model_copy(update={"pattern": tuple(blocks[:length])})
+
+        return self.model_copy(update={"stages": tuple(least(stage) for stage in self.stages)})
+
+    @property
+    def id(self) -> str:
+        """16 hex digits of the function: a new field with a default leaves old ids alone, a changed default does not."""
+        data = self.canonical().model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]

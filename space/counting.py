@@ -1,0 +1,96 @@
+"""What a network costs: by formula from the point, and counted on the built module.
+
+The formula answers in well under a millisecond, so that limits can be checked on thousands of points before any training;
+that it equals the count is a law of the test suite, for every mixer and for random points.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from space.arch import Architecture, Block
+from space.cost import Cost, Size
+from space.errors import SpaceError
+
+
+@lru_cache(maxsize=65536)
+def block_cost(block: Block, width: int, size: Size) -> Cost:
+    """Cost of one block on a map of `size`: norms, mixers and scales."""
+    mixers = block.token_mixer.cost(width, size) + block.channel_mixer.cost(width, size)
+    branches = 2 if block.wiring == "metaformer" else 1
+    scales = Cost(width * branches * ((block.layer_scale > 0) + block.residual_scale))
+    return mixers + block.norm.cost(width) * branches + scales
+
+
+def cost(arch: Architecture, resolution: int | Size = 224) -> Cost:
+    """Return parameters, MACs and activations of `arch` for one image of `resolution` px, by formula.
+
+    Raises SpaceError, naming the place, where the network cannot run at that resolution.
+    """
+    size = resolution if isinstance(resolution, tuple) else (resolution, resolution)
+    sizes = arch.sizes(size)
+    first = arch.stages[0].width
+    total = arch.stem.cost(arch.in_channels, first, size)
+    for index, (stage, here) in enumerate(zip(arch.stages, sizes, strict=True)):
+        if index:
+            total += stage.downsample.cost(arch.stages[index - 1].width, stage.width, sizes[index - 1])
+        whole, rest = divmod(stage.depth, len(stage.pattern))
+        for position, block in enumerate(stage.pattern):
+            times = whole + (position < rest)
+            if times:
+                try:
+                    total += block_cost(block, stage.width, here) * times
+                except SpaceError as error:
+                    raise SpaceError(f"stages[{index}].pattern[{position}].{error}") from None
+    return total + arch.head.cost(arch.stages[-1].width, arch.classes, sizes[-1])
+
+
+class _Written(TorchDispatchMode):
+    """Counts the elements that convolutions and matrix products write."""
+
+    names = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm", "_scaled_dot_product_flash_attention_for_cpu"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ in self.names:
+            self.elements += (out[0] if isinstance(out, tuple) else out).numel()
+        return out
+
+
+class Counted(NamedTuple):
+    """What counting on a built module found; `saved_bytes` is what autograd keeps for one image's backward pass."""
+
+    cost: Cost
+    saved_bytes: int
+
+
+def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
+    """Count a module on the meta device for an input of `shape` [1, channels, height, width], without running it."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    meta = module.to("meta").train()
+    flops, written = FlopCounterMode(display=False), _Written()
+    kept: dict[int, int] = {}
+    owned = {id(p) for p in meta.parameters()} | {id(b) for b in meta.buffers()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in owned and not (tensor._base is not None and id(tensor._base) in owned):
+            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    x = torch.empty(shape, device="meta", requires_grad=True)
+    with sdpa_kernel(SDPBackend.MATH), flops, written, saved_tensors_hooks(keep, lambda t: t):
+        meta(x)
+    params = sum(p.numel() for p in meta.parameters() if p.requires_grad)
+    return Counted(Cost(params, flops.get_total_flops() // 2, written.elements), sum(kept.values()))
