@@ -1,0 +1,1 @@
+"""The steps, one a file; the file name begins with the version it leads to."""

@@ -1,0 +1,154 @@
+"""What the store hands out: one frozen value a row, no sessions and no database types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from space.errors import NasError
+
+State = Literal["queued", "running", "complete", "stopped", "failed", "duplicate", "infeasible"]
+"""Where a trial stands. queued and running are open, all others are final."""
+
+OPEN: tuple[State, ...] = ("queued", "running")
+FINAL: tuple[State, ...] = ("complete", "stopped", "failed", "duplicate", "infeasible")
+STATES: tuple[State, ...] = OPEN + FINAL
+
+
+class StoreError(NasError):
+    """The store cannot do what was asked: one line that names the store, the study or the trial, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A search as it was asked for."""
+
+    id: int
+    name: str
+    space: str
+    """YAML source of the design space."""
+    config: dict[str, Any]
+    code_version: str
+    data_fingerprint: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StudySummary:
+    """A search at a glance: how far it got and who drives it."""
+
+    id: int
+    name: str
+    created: datetime
+    budget: int | None
+    """The `budget` of the study's config, if it has one."""
+    counts: dict[str, int]
+    """Number of trials in each of the seven states, zeros included."""
+    started: datetime | None
+    """When the first trial was started."""
+    finished: datetime | None
+    """When the latest finished trial ended."""
+    driver: str | None
+    """`host:pid` of the process that holds the study's lease, None if nobody does."""
+
+    @property
+    def trials(self) -> int:
+        """Number of trials of any state."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ArchitectureRow:
+    """A point, stored once however many trials it has."""
+
+    id: str
+    json: str
+    params: int | None
+    macs: int | None
+    """Multiply-accumulates as first recorded; a trial's own `macs` are those at its study's resolution."""
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One point tried in one study."""
+
+    id: int
+    study_id: int
+    number: int
+    """Position in the study: 0, 1, 2, ... without gaps."""
+    state: State
+    attempt: int
+    """Attempt in progress or last made; 0 until the first start."""
+    reason: str | None
+    """Why the trial failed, was stopped or was refused."""
+    seed: int
+    sampler: str
+    origin: str | None
+    """What the point comes from, when not from the sampler: a named model or another trial."""
+    arch_id: str
+    arch_json: str
+    params: int | None
+    macs: int | None
+    choices: dict[str, Any]
+    """The point in the coordinates of the study's space."""
+    duplicate_of: int | None
+    """Number of the earlier trial of this study with the same architecture."""
+    created: datetime
+    started: datetime | None
+    """Start of the latest attempt."""
+    finished: datetime | None
+    worker: str | None
+    epochs: int
+    """Epochs finished in the latest attempt."""
+    extra: dict[str, Any]
+    values: dict[str, float] = field(default_factory=dict[str, float])
+    """Measured value of each metric; where a metric was measured more than once, the first measurement stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """What one epoch of one trial reported."""
+
+    trial_id: int
+    number: int
+    """Number of the trial in its study."""
+    epoch: int
+    """Epochs finished, from 1."""
+    attempt: int
+    metrics: dict[str, float]
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementRow:
+    """One number with the circumstances it was taken in."""
+
+    id: int
+    trial_id: int | None
+    arch_id: str
+    metric: str
+    value: float
+    unit: str
+    spread: float | None
+    device: str
+    circumstances: dict[str, Any]
+    evaluator: str
+    version: int
+    seed: int | None
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRow:
+    """A file beside the store."""
+
+    id: int
+    trial_id: int | None
+    kind: str
+    path: str
+    """Relative to the store's `root`, with forward slashes."""
+    sha256: str
+    bytes: int
+    created: datetime
