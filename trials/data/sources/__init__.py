@@ -1,0 +1,1 @@
+"""One file a data source; each is found by being here."""

@@ -1,0 +1,85 @@
+"""What a network is worth: the family of evaluators, and the job that crosses to a worker as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+from space import Architecture
+from space.discover import discover
+from space.errors import NasError
+from space.spec import Family, Spec
+from trials.measurement import METRICS, Measured
+from trials.training.recipe import Recipe
+
+OnEpoch = Callable[[int, dict[str, float]], None]
+"""Called with the number of epochs done (from 1) and their metrics, while a network is being trained."""
+
+
+class EvaluationError(NasError):
+    """An evaluator broke its own declaration: metrics it does not declare, or a value that is not finite."""
+
+
+class Evaluator(Family):
+    """Measures a network. A member declares `metrics` and returns exactly these; a changed result is a new `version`."""
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Know every member before the union of all is built."""
+        if "members" in cls.__dict__:
+            discover("trials.evaluators")
+        return super().__get_pydantic_core_schema__(source, handler)
+
+    def evaluate(self, job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:
+        """Return each declared metric of the job's network. Raises NasError where there is no result to have."""
+        raise NotImplementedError
+
+
+class Job(Spec):
+    """All that a worker needs to evaluate one trial; JSON both ways."""
+
+    trial_number: Annotated[int, Field(ge=0)]
+    arch: Architecture
+    """The point: what limits, costs and latency are about."""
+    train_arch: Architecture
+    """What is trained: the point or its shrunken twin. Its image channels and classes are set from the data."""
+    data: str = "digits"
+    data_seed: int = 0
+    recipe: Recipe
+    resolution: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Side of the training images in pixels; None: the data's own."""
+    cost_resolution: Annotated[int, Field(ge=1)] = 224
+    """Side in pixels of the images that costs and latency refer to."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+    evaluators: tuple[Evaluator, ...] = Field(min_length=1)
+    checkpoint_dir: Path | None = None
+    """Where a training keeps its checkpoint; None: nowhere."""
+
+
+def run_job(job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:
+    """Run every evaluator of the job in turn and return all metrics.
+
+    Raises NasError where an evaluator has no result, EvaluationError where one breaks its declaration.
+    """
+    results: dict[str, Measured] = {}
+    for evaluator in job.evaluators:
+        found = evaluator.evaluate(job, on_epoch)
+        if set(found) != set(evaluator.metrics):
+            raise EvaluationError(f"{evaluator.kind}: measured {sorted(found)}, declared: {sorted(evaluator.metrics)}")
+        for name, measured in found.items():
+            if name not in METRICS or measured.unit != METRICS[name].unit:
+                raise EvaluationError(f"{evaluator.kind}: {name} in {measured.unit!r}, allowed: the known metrics and units")
+            if not math.isfinite(measured.value):
+                raise EvaluationError(f"{evaluator.kind}: {name} is {measured.value!r}, allowed: finite numbers")
+        results |= found
+    return results

@@ -1,0 +1,1 @@
+"""One file an evaluator; each is found by being here."""

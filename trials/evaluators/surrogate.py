@@ -1,0 +1,51 @@
+"""A made-up worth, for measuring the engine: no network is built or trained."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from space import cost
+from trials.evaluator import Evaluator, Job, OnEpoch
+from trials.measurement import Measured
+from trials.seeds import derive_seed
+
+CHANCE = 0.1
+BEST = 0.9
+
+
+class Surrogate(Evaluator):
+    """Synthetic accuracy from the point's id and MACs: more MACs help less and less, and every id has its own luck.
+
+    A tool for timing the engine and for tests of crashes and resumption. Its numbers say nothing about any network,
+    and their circumstances say so.
+    """
+
+    kind: Literal["surrogate"] = "surrogate"
+    epochs: Annotated[int, Field(ge=1)] = 3
+    sleep_ms: Annotated[float, Field(ge=0)] = 0.0
+    """Pause in each epoch."""
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
+
+    def evaluate(self, job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:
+        """Return accuracy and loss after reporting a learning curve of `epochs` epochs."""
+        luck = random.Random(derive_seed("surrogate", job.arch.id)).gauss(0, 0.02)
+        macs = cost(job.arch, job.cost_resolution).macs
+        level = CHANCE + (BEST - CHANCE) / (1 + math.exp(-(math.log10(1 + macs) - 8))) + luck
+        accuracy = loss = 0.0
+        for epoch in range(1, self.epochs + 1):
+            if self.sleep_ms:
+                time.sleep(self.sleep_ms / 1e3)
+            accuracy = min(max(CHANCE + (level - CHANCE) * epoch / self.epochs, 0.0), 1.0)
+            loss = -math.log(max(accuracy, 1e-3))
+            on_epoch(epoch, {"accuracy": accuracy, "loss": loss})
+        circumstances: dict[str, str | int | float] = {"synthetic": "yes", "epochs": self.epochs}
+        return {
+            "accuracy": Measured(accuracy, "ratio", None, circumstances),
+            "loss": Measured(loss, "nats", None, circumstances),
+        }
