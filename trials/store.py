@@ -23,7 +23,7 @@ from trials.lease import HEARTBEAT_SECONDS, STALE_SECONDS, Lease, hold
 from trials.migrations import ensure_schema
 from trials.reading import Reader
 from trials.rows import FINAL, State, StoreError, StudyRow, TrialRow
-from trials.schema import artifact, study, trial
+from trials.schema import study, trial
 
 if TYPE_CHECKING:
     from trials.measurement import Measured
@@ -197,7 +197,7 @@ class Store(Reader):
             values["number"] = writing.next_number(connection, study_id, self._leases)
             stored = writing.put_architecture(connection, arch_id, arch_json, params, macs, now)
             try:
-                trial_id = connection.execute(insert(trial).values(values).returning(trial.c.id)).scalar_one()
+                trial_id = writing.put_trial(connection, values)
             except IntegrityError as error:
                 raise StoreError(f"new trial: duplicate of trial {duplicate_of}, which the study lacks") from error
         return TrialRow(id=trial_id, arch_json=stored, **values)
@@ -214,14 +214,15 @@ class Store(Reader):
             least = row.attempt + 1 if row.state == "running" else max(row.attempt, 1)
             if attempt < least:
                 raise StoreError(f"{row.label}: attempt {attempt}, allowed: {least} or more, as it is {row.state}")
-            values = {
-                "state": "running",
-                "attempt": attempt,
-                "worker": writing.storable(worker),
-                "started": datetime.now(UTC),
-                "reason": None,
-            }
-            connection.execute(update(trial).where(trial.c.id == trial_id).values(values))
+            writing.change_trial(
+                connection,
+                trial_id,
+                state="running",
+                attempt=attempt,
+                worker=writing.storable(worker),
+                started=datetime.now(UTC),
+                reason=None,
+            )
 
     def add_epoch(self, trial_id: int, *, attempt: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Record what an epoch of a running trial reported, and that the trial has come so far.
@@ -240,7 +241,7 @@ class Store(Reader):
                     f"{row.label}: epoch {epoch} of attempt {attempt}, but it is {row.state} at attempt {row.attempt}"
                 )
             writing.put_epoch(connection, trial_id, attempt, epoch, metrics)
-            connection.execute(update(trial).where(trial.c.id == trial_id).values(epochs=epoch))
+            writing.change_trial(connection, trial_id, epochs=epoch)
 
     def finish_trial(
         self,
@@ -267,8 +268,8 @@ class Store(Reader):
             subject = writing.Subject(trial_id, row.arch_id, evaluator, evaluator_version, row.seed)
             writing.put_measurements(connection, subject, measurements or {})
             if row.state not in FINAL:
-                values = {"state": state, "reason": writing.storable(reason), "finished": datetime.now(UTC)}
-                connection.execute(update(trial).where(trial.c.id == trial_id).values(values))
+                why, now = writing.storable(reason), datetime.now(UTC)
+                writing.change_trial(connection, trial_id, state=state, reason=why, finished=now)
 
     def requeue(self, study_id: int) -> int:
         """Put all running trials back into the queue, as after a driver's death, and return how many."""
@@ -320,7 +321,7 @@ class Store(Reader):
         values = {"trial_id": trial_id, "kind": kind, "sha256": sha256, "bytes": bytes, "created": datetime.now(UTC)}
         with self._database.write() as connection:
             try:
-                writing.upsert(connection, artifact, [{"path": str(relative), **values}], ["path"], list(values))
+                writing.put_artifact(connection, {"path": str(relative), **values})
             except IntegrityError as error:
                 raise StoreError(
                     f"artifact {str(relative)!r}: trial id {trial_id} is not in store {self.url}"

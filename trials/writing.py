@@ -8,20 +8,38 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, Table, func, select, update
+from sqlalchemy import Connection, Executable, Row, Table, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from trials.lease import Lease, lost_message
 from trials.rows import State, StoreError
-from trials.schema import architecture, epoch_metric, measurement, study, trial
+from trials.schema import architecture, artifact, epoch_metric, measurement, study, trial
 
 if TYPE_CHECKING:
     from trials.measurement import Measured
 
 Leases = Mapping[int, Lease]
 """The leases a store holds, by study id. A study without one may be written by anybody."""
+
+# statements are built once: building one costs as much as running it
+_CLAIM = (
+    select(trial.c.state, trial.c.attempt, trial.c.arch_id, trial.c.seed, trial.c.number, trial.c.study_id)
+    .add_columns(study.c.name, study.c.lease_token)
+    .join(study)
+    .where(trial.c.id == bindparam("claimed"))
+    .with_for_update()
+)
+_COUNT = (
+    update(study)
+    .where(study.c.id == bindparam("counted"))
+    .values(trial_count=study.c.trial_count + 1)
+    .returning(study.c.trial_count, study.c.name, study.c.lease_token)
+)
+_CHANGE = update(trial).where(trial.c.id == bindparam("changed"))
+_PUT_TRIAL = insert(trial).returning(trial.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +69,7 @@ def claim(connection: Connection, trial_id: int, leases: Leases) -> Claimed:
 
     Raises:  StoreError if there is no such trial or its study's lease is lost.
     """
-    columns = (trial.c.state, trial.c.attempt, trial.c.arch_id, trial.c.seed, trial.c.number, trial.c.study_id)
-    query = select(*columns, study.c.name, study.c.lease_token).join(study).where(trial.c.id == trial_id)
-    row = connection.execute(query.with_for_update()).one_or_none()
+    row = connection.execute(_CLAIM, {"claimed": trial_id}).one_or_none()
     if row is None:
         raise StoreError(f"trial id {trial_id}: not in the store")
     _check_token(row.study_id, row, leases)
@@ -68,13 +84,7 @@ def check_lease(connection: Connection, study_id: int, leases: Leases) -> None:
 
 def next_number(connection: Connection, study_id: int, leases: Leases) -> int:
     """Return the number of a study's next trial; it is given out only if the transaction is stored."""
-    counted = (
-        update(study)
-        .where(study.c.id == study_id)
-        .values(trial_count=study.c.trial_count + 1)
-        .returning(study.c.trial_count, study.c.name, study.c.lease_token)
-    )
-    row = _known(connection.execute(counted).one_or_none(), study_id)
+    row = _known(connection.execute(_COUNT, {"counted": study_id}).one_or_none(), study_id)
     _check_token(study_id, row, leases)
     return row.trial_count - 1
 
@@ -92,6 +102,16 @@ def _check_token(study_id: int, row: Row[*tuple[Any, ...]], leases: Leases) -> N
         raise StoreError(lost_message(row.name))
 
 
+def change_trial(connection: Connection, trial_id: int, **values: Any) -> None:
+    """Change columns of a trial."""
+    connection.execute(_CHANGE, {"changed": trial_id, **values})
+
+
+def put_trial(connection: Connection, values: dict[str, Any]) -> int:
+    """Insert a trial and return its id."""
+    return connection.execute(_PUT_TRIAL, values).scalar_one()
+
+
 def set_config(connection: Connection, study_id: int, config: dict[str, Any]) -> None:
     """Replace a study's config."""
     connection.execute(update(study).where(study.c.id == study_id).values(config=config))
@@ -101,10 +121,15 @@ def put_architecture(
     connection: Connection, arch_id: str, arch_json: str, params: int | None, macs: int | None, now: datetime
 ) -> str:
     """Store a point unless it is there, fill in numbers it lacks, and return its JSON as stored."""
-    new = _insert(connection, architecture).values(id=arch_id, json=arch_json, params=params, macs=macs, created=now)
+    row = {"id": arch_id, "json": arch_json, "params": params, "macs": macs, "created": now}
+    return connection.execute(_put_architecture(connection.dialect.name), row).scalar_one()
+
+
+@cache
+def _put_architecture(dialect: str) -> Executable:
+    new = _insert(dialect, architecture)
     filled = {n: func.coalesce(architecture.c[n], new.excluded[n]) for n in ("params", "macs")}
-    kept = new.on_conflict_do_update(index_elements=["id"], set_=filled).returning(architecture.c.json)
-    return connection.execute(kept).scalar_one()
+    return new.on_conflict_do_update(index_elements=["id"], set_=filled).returning(architecture.c.json)
 
 
 def put_epoch(connection: Connection, trial_id: int, attempt: int, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -121,7 +146,7 @@ def put_epoch(connection: Connection, trial_id: int, attempt: int, epoch: int, m
         }
         for metric, value in metrics.items()
     ]
-    upsert(connection, epoch_metric, rows, ["trial_id", "epoch", "metric"], ["value", "attempt", "created"])
+    _upsert(connection, epoch_metric, rows, ("trial_id", "epoch", "metric"), ("value", "attempt", "created"))
 
 
 def put_measurements(connection: Connection, subject: Subject, measurements: Mapping[str, Measured]) -> None:
@@ -131,7 +156,7 @@ def put_measurements(connection: Connection, subject: Subject, measurements: Map
     """
     now = datetime.now(UTC)
     rows = [_measurement(subject, metric, measured, now) for metric, measured in measurements.items()]
-    upsert(connection, measurement, rows, ["key"], ["value", "unit", "spread"])
+    _upsert(connection, measurement, rows, ("key",), ("value", "unit", "spread"))
 
 
 def _measurement(subject: Subject, metric: str, measured: Measured, now: datetime) -> dict[str, Any]:
@@ -159,16 +184,26 @@ def _measurement(subject: Subject, metric: str, measured: Measured, now: datetim
     }
 
 
-def upsert(connection: Connection, table: Table, rows: list[dict[str, Any]], key: list[str], rest: list[str]) -> None:
-    """Insert rows; where the key is taken, replace the columns named in `rest`."""
+def put_artifact(connection: Connection, row: dict[str, Any]) -> None:
+    """Store a file's row; that of the same path is replaced."""
+    _upsert(connection, artifact, [row], ("path",), ("trial_id", "kind", "sha256", "bytes", "created"))
+
+
+def _upsert(
+    connection: Connection, table: Table, rows: list[dict[str, Any]], key: tuple[str, ...], rest: tuple[str, ...]
+) -> None:
     if rows:
-        new = _insert(connection, table)
-        replaced = {name: new.excluded[name] for name in rest}
-        connection.execute(new.on_conflict_do_update(index_elements=key, set_=replaced), rows)
+        connection.execute(_upserting(connection.dialect.name, table, key, rest), rows)
 
 
-def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+@cache
+def _upserting(dialect: str, table: Table, key: tuple[str, ...], rest: tuple[str, ...]) -> Executable:
+    new = _insert(dialect, table)
+    return new.on_conflict_do_update(index_elements=key, set_={name: new.excluded[name] for name in rest})
+
+
+def _insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def check_seed(seed: int) -> None:
