@@ -163,7 +163,7 @@ class SquaredReLU(nn.Module):
 class Grn(nn.Module):
     """Global response normalisation (ConvNeXt V2, arXiv:2301.00808): channels compete by L2 norm.
 
-    x + weight * x * norm / (mean of norms over channels + 1e-6) + bias; the identity at first. [N, C, H, W] -> the same.
+    x + weight * x * norm / (mean of the norms + 1e-6) + bias, at first the identity. [N, C, H, W] -> the same.
     """
 
     eps = 1e-6
