@@ -1,0 +1,1 @@
+"""Scripts that go into every exported folder and run there without this package."""

@@ -1,0 +1,51 @@
+"""Classify images with model.pt2. Needs torch, numpy and pillow.
+
+python run_torch.py IMAGE [IMAGE ...]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy
+import torch
+from PIL import Image, ImageOps
+
+
+def read_image(path, facts):
+    """Return one image as float32 [channels, side, side], as the network was trained on."""
+    side, cut = facts["resize"], facts["resolution"]
+    image = ImageOps.exif_transpose(Image.open(path))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    image = image.convert("L" if facts["channels"] == 1 else "RGB")
+    if side - 4 <= min(image.size) <= max(image.size) <= side:
+        padded = Image.new(image.mode, (side, side))
+        padded.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = padded
+    else:
+        image = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
+    edge = (side - cut) // 2
+    image = image.crop((edge, edge, edge + cut, edge + cut))
+    pixels = numpy.asarray(image, numpy.float32).reshape(cut, cut, facts["channels"]).transpose(2, 0, 1)
+    mean, std = (numpy.array(facts[name], numpy.float32).reshape(-1, 1, 1) for name in ("mean", "std"))
+    return (pixels / 255 - mean) / std
+
+
+def main(paths):
+    """Print the three likeliest classes of each image."""
+    folder = Path(__file__).resolve().parent
+    facts = json.loads((folder / "card.json").read_text(encoding="utf-8"))["network"]
+    network = torch.export.load(folder / "model.pt2").module()
+    images = numpy.stack([read_image(path, facts["input"]) for path in paths])
+    with torch.no_grad():
+        likely = network(torch.from_numpy(images)).softmax(1)
+    for path, row in zip(paths, likely.tolist(), strict=True):
+        best = sorted(zip(row, facts["classes"], strict=True), reverse=True)[:3]
+        print(path, ", ".join(f"{name} {100 * share:.1f} %" for share, name in best), sep=": ")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(sys.argv[1:])
