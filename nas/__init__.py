@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.export import load as load
+    from nas.bundle import load as load
 
 __all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from nas.export import load
+        from nas.bundle import load
 
         return load
     if name == "__version__":
