@@ -19,9 +19,7 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 @contextmanager
-def watch_epochs(
-    console: Console, epochs: int, *, clock: Callable[[], float] = time.monotonic
-) -> Iterator[OnEpoch]:
+def watch_epochs(console: Console, epochs: int, *, clock: Callable[[], float] = time.monotonic) -> Iterator[OnEpoch]:
     """Yield the function to call after each epoch (from 1) with its metrics; it shows progress and time left."""
     pace = _Pace(epochs, clock)
     if not console.is_terminal:

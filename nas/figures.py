@@ -67,8 +67,10 @@ def front_figure(dots: Sequence[Dot], y: Objective, x: Objective, marks: Sequenc
     figure.add_trace(_dots(rest, x, y, "trials", {"color": TRIAL, "size": 6, "opacity": 0.45}))
     figure.add_trace(_dots(best, x, y, "front", {"color": FRONT, "size": 10, "line": {"color": HOVER, "width": 1}}))
     if steps:
-        figure.data[1].update(mode="lines+markers", line={"color": FRONT, "width": 2})
-        figure.data[1].line.shape = "hv" if x.better == "min" else "vh"
+        shape = "hv" if x.better == "min" else "vh"
+        figure.update_traces(
+            {"mode": "lines+markers", "line": {"color": FRONT, "width": 2, "shape": shape}}, {"name": "front"}
+        )
     spread = [dot.values[x.metric] for dot in dots]
     figure.update_xaxes(_axis(x.metric, spread), side="bottom")
     figure.update_yaxes(_axis(y.metric, [dot.values[y.metric] for dot in dots], plain=True))
@@ -86,11 +88,21 @@ def history_figure(dots: Sequence[Dot], y: Objective) -> go.Figure:
     numbers = [dot.trial for dot in ordered]
     hover = [_hover(dot, [y.metric]) for dot in ordered]
     figure.add_scatter(
-        x=numbers, y=[dot.values[y.metric] for dot in ordered], text=hover, hovertemplate="%{text}<extra></extra>",
-        mode="markers", name="trials", marker={"color": TRIAL, "size": 6, "opacity": 0.6},
+        x=numbers,
+        y=[dot.values[y.metric] for dot in ordered],
+        text=hover,
+        hovertemplate="%{text}<extra></extra>",
+        mode="markers",
+        name="trials",
+        marker={"color": TRIAL, "size": 6, "opacity": 0.6},
     )
     figure.add_scatter(
-        x=numbers, y=best, mode="lines", name="best so far", line={"color": FRONT, "width": 2, "shape": "hv"}, hoverinfo="skip"
+        x=numbers,
+        y=best,
+        mode="lines",
+        name="best so far",
+        line={"color": FRONT, "width": 2, "shape": "hv"},
+        hoverinfo="skip",
     )
     figure.update_xaxes(_axis("trial", []))
     figure.update_yaxes(_axis(y.metric, best, plain=True))
@@ -107,11 +119,21 @@ def curves_figure(curves: Sequence[Curve], metric: str) -> go.Figure:
         line = {"color": TRIAL, "width": 1}
         figure.add_scatter(x=x, y=y, mode="lines", name="other trials", line=line, opacity=0.4, hoverinfo="skip")
     for index, curve in enumerate(curve for curve in curves if curve.on_front):
-        text = [f"trial {curve.trial}, epoch {e}: {measured(v, unit_of(metric))}" for e, v in zip(curve.epochs, curve.values, strict=True)]
+        text = [
+            f"trial {curve.trial}, epoch {e}: {measured(v, unit_of(metric))}"
+            for e, v in zip(curve.epochs, curve.values, strict=True)
+        ]
         figure.add_scatter(
-            x=list(curve.epochs), y=list(curve.values), text=text, hovertemplate="%{text}<extra></extra>",
-            mode="lines+markers", marker={"size": 4}, line={"color": FRONT, "width": 2},
-            name="on the front", legendgroup="front", showlegend=index == 0,
+            x=list(curve.epochs),
+            y=list(curve.values),
+            text=text,
+            hovertemplate="%{text}<extra></extra>",
+            mode="lines+markers",
+            marker={"size": 4},
+            line={"color": FRONT, "width": 2},
+            name="on the front",
+            legendgroup="front",
+            showlegend=index == 0,
         )
     figure.update_xaxes(_axis("epoch", []))
     figure.update_yaxes(_axis(metric, [], plain=True))
@@ -160,7 +182,13 @@ def _add_marks(figure: go.Figure, marks: Sequence[Mark], x: Objective, y: Object
         text = ["<br>".join([f"<b>{escape(mark.name)}</b>", *_wrapped(mark.note)]) for mark in chosen]
         heights = [mark.values.get(y.metric, 0.0) for mark in chosen]
         figure.add_scatter(
-            x=[mark.values[x.metric] for mark in chosen], y=heights, text=text, name=name, yaxis=axis, marker=shape, **hover
+            x=[mark.values[x.metric] for mark in chosen],
+            y=heights,
+            text=text,
+            name=name,
+            yaxis=axis,
+            marker=shape,
+            **hover,
         )
     if costs:
         figure.update_layout(
@@ -185,9 +213,11 @@ def _layout(height: int) -> dict[str, Any]:
 
 
 def _axis(metric: str, values: Sequence[float], *, plain: bool = False) -> dict[str, Any]:
-    """Return an axis for a metric: percent for ratios, decimal prefixes for counts, logarithmic where they spread far."""
+    """Return an axis for a metric: percent for ratios, prefixes for counts, logarithmic where they spread far."""
     unit = unit_of(metric)
-    title = {"ratio": metric, "count": metric, "ms": metric.removesuffix("_ms") + " (ms)"}.get(unit, f"{metric} ({unit})" if unit else metric)
+    title = {"ratio": metric, "count": metric, "ms": metric.removesuffix("_ms") + " (ms)"}.get(
+        unit, f"{metric} ({unit})" if unit else metric
+    )
     axis: dict[str, Any] = {
         "title": {"text": escape(title), "standoff": 8},
         "gridcolor": GRID,

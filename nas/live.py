@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import IO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -41,7 +41,7 @@ def watch(console: Console, progress: SearchProgress) -> Iterator[Listener]:
 class PlainView:
     """Write one line a finished trial, and a sign of life where a trial takes long."""
 
-    def __init__(self, out: TextIO, progress: SearchProgress) -> None:
+    def __init__(self, out: IO[str], progress: SearchProgress) -> None:
         """Write to `out`; `progress` is kept up to date by this view."""
         self._out = out
         self._progress = progress
@@ -186,5 +186,3 @@ def _last(progress: SearchProgress) -> Iterator[Text]:
         mark = "*" if progress.on_front(event.number) else " "
         text = clean(trial_line(event, progress).rpartition("; ETA")[0] or trial_line(event, progress))
         yield Text(f"{mark} {text}", style=_STYLES[event.state], no_wrap=True, overflow="ellipsis")
-
-

@@ -20,7 +20,9 @@ def check_study_name(name: str) -> str:
     """
     bad = next((c for c in name if not c.isprintable() or c in ":/\\"), None)
     if bad is not None:
-        raise NasError(f"study name {name!r}: holds {bad!r}, allowed are printable characters other than ':', '/', '\\'")
+        raise NasError(
+            f"study name {name!r}: holds {bad!r}, allowed are printable characters other than ':', '/', '\\'"
+        )
     if not name.strip() or name != name.strip() or len(name) > _LONGEST or name.startswith("-"):
         raise NasError(
             f"study name {name!r}: allowed are 1 to {_LONGEST} characters that begin with neither '-' nor a blank"

@@ -27,7 +27,11 @@ def write_report(data: StudyData, out: Path) -> int:
     Raises:  NasError naming the file where it cannot be written.
     """
     page = render(data).encode("utf-8")
-    write_file(out, lambda file: file.write_bytes(page) and None)
+
+    def write(file: Path) -> None:
+        file.write_bytes(page)
+
+    write_file(out, write)
     return len(page)
 
 
@@ -112,7 +116,9 @@ def _front_table(data: StudyData) -> str:
         for point in data.front
     ]
     note = "Take one home: nas train TRIAL --data DATA, then nas export TRIAL --to FOLDER."
-    return table_block(f"The front: {len(rows)} network{'s' if len(rows) != 1 else ''}", heads, rows, note) if rows else ""
+    return (
+        table_block(f"The front: {len(rows)} network{'s' if len(rows) != 1 else ''}", heads, rows, note) if rows else ""
+    )
 
 
 def _curves_block(data: StudyData, figures: list[str]) -> str:
@@ -163,7 +169,11 @@ def _span(data: StudyData) -> str:
 
 def _about(data: StudyData) -> str:
     settings = data.settings
-    trained = f"proxy twins ({settings.proxy})" if settings.train_as == "proxy" and settings.proxy else settings.train_as or "-"
+    trained = (
+        f"proxy twins ({settings.proxy})"
+        if settings.train_as == "proxy" and settings.proxy
+        else settings.train_as or "-"
+    )
     facts = {
         "Sampler": f"{settings.sampler}, seed {settings.seed}",
         "Trained as": trained,

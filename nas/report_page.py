@@ -39,7 +39,7 @@ PAGE = Template("""<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; font-src data:">
+ content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:">
 <title>$title</title>
 <style>
 :root { --text: #24292f; --faint: #5b636e; --page: #ffffff; --card: #f5f7f9; --line: #e3e6ea; --accent: #0072b2; }

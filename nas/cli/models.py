@@ -1,0 +1,133 @@
+"""nas models list | show | verify: the named models, and whether they reproduce the published ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.options import JsonOption, examples
+from nas.cli.output import as_json, line, table
+from nas.quantities import short
+from nas.tables import Column
+
+if TYPE_CHECKING:
+    from space import NamedModel
+
+ModelArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model; nas models list shows them.")]
+GoldenOption = Annotated[
+    Path, typer.Option("--golden", metavar="FILE|FOLDER", help="A record (*.json.gz), or a folder of records.")
+]
+
+app = typer.Typer(
+    short_help="List, show and verify the named models.",
+    rich_markup_mode=None,
+    help="List the named models, show one, or verify them against recorded outputs of the published ones.",
+    epilog=examples("nas models list", "nas models show convnext_tiny", "nas models verify --golden records/"),
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("list", epilog=examples("nas models list", "nas models list --json | jq -r '.[].name'"))
+def list_models(json: JsonOption = False) -> None:
+    """List the named models with parameters, MACs and the published accuracy."""
+    from space import models, named
+
+    found = [named(name) for name in models()]
+    if json:
+        as_json([_summary(model) for model in found])
+        return
+    columns = [Column("model"), Column("family"), Column("params", right=True), Column("MACs", right=True)]
+    columns += [Column("px", right=True), Column("published top-1", right=True), Column("source", long=True)]
+    table(columns, [_cells(model) for model in found])
+
+
+@app.command(epilog=examples("nas models show convnext_tiny", "nas models show caformer_s18 --json"))
+def show(name: ModelArgument, json: JsonOption = False) -> None:
+    """Show a named model: its point, what it costs, and the published figures with their source."""
+    from nas.networks import as_yaml
+    from space import cost, describe, named
+
+    model = named(name)
+    if json:
+        point = model.arch.model_dump(mode="json", exclude_defaults=True)
+        published = [_published(entry) for entry in model.published]
+        as_json(_summary(model) | {"drop_path": model.drop_path, "published": published, "point": point})
+        return
+    counts = cost(model.arch, model.resolution)
+    line(f"{model.name} ({model.family}): {describe(model.arch)}")
+    line(f"source: {model.source}")
+    line(f"cost at {model.resolution} px: {_costs(counts)}")
+    line(f"drop path in the published training: {model.drop_path:g}")
+    line()
+    if model.published:
+        columns = [Column(t, right=True) for t in ("input", "top-1", "params", "MACs")]
+        table(
+            [*columns, Column("pre-training"), Column("source", long=True)],
+            [_published_cells(e) for e in model.published],
+        )
+        line()
+    line(f"# id {model.arch.id}")
+    line(as_yaml(model.arch).rstrip())
+
+
+def _costs(counts: Any) -> str:
+    return f"{counts.params:,} parameters, {counts.macs:,} MACs, {counts.activations:,} activations"
+
+
+def _summary(model: NamedModel) -> dict[str, Any]:
+    from space import cost
+
+    counts = cost(model.arch, model.resolution)
+    return {
+        "name": model.name,
+        "family": model.family,
+        "architecture": model.arch.id,
+        "resolution": model.resolution,
+        "params": counts.params,
+        "macs": counts.macs,
+        "activations": counts.activations,
+        "published": [_published(entry) for entry in model.published],
+        "source": model.source,
+    }
+
+
+def _published(entry: Any) -> dict[str, Any]:
+    names = ("params_m", "macs_g", "top1", "input", "pretrain", "source")
+    return {name: getattr(entry, name) for name in names}
+
+
+def _cells(model: NamedModel) -> list[str]:
+    from space import cost
+
+    counts = cost(model.arch, model.resolution)
+    best = next((entry.top1 for entry in model.published if entry.top1 is not None), None)
+    return [
+        model.name,
+        model.family,
+        short(counts.params),
+        short(counts.macs),
+        str(model.resolution),
+        "-" if best is None else f"{best:.1f} %",
+        model.source,
+    ]
+
+
+def _published_cells(entry: Any) -> list[str]:
+    def number(value: float | None, unit: str) -> str:
+        return "-" if value is None else f"{value:g}{unit}"
+
+    return [
+        number(entry.input, " px"),
+        number(entry.top1, " %"),
+        number(entry.params_m, "M"),
+        number(entry.macs_g, "G"),
+        entry.pretrain or "-",
+        entry.source or "-",
+    ]

@@ -1,0 +1,51 @@
+"""What commands print: results on stdout, messages on stderr, JSON where asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from nas import tables
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console on stdout (or stderr) as it stands now; it writes no ANSI codes into a pipe."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr if stderr else sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """Print a message for the person, one line on stderr."""
+    print(tables.clean(text), file=sys.stderr, flush=True)
+
+
+def line(text: str = "") -> None:
+    """Print a line of the result on stdout."""
+    print("\n".join(tables.clean(part) for part in text.split("\n")), flush=True)
+
+
+def table(columns: Sequence[tables.Column], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table of the result on stdout."""
+    tables.show(console(), columns, rows)
+
+
+def as_json(value: Any) -> None:
+    """Print a value as JSON on stdout; NaN and infinities, which JSON lacks, become null."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

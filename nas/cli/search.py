@@ -1,0 +1,252 @@
+"""nas search, nas resume: run a search and watch it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.open import open_store, settings_of
+from nas.cli.options import DataOption, DeviceOption, JsonOption, StoreOption, StudyArgument, examples
+from nas.cli.watch import Place, show_search
+
+if TYPE_CHECKING:
+    from nas.executors import Executor
+    from nas.settings import SearchSettings
+    from space import DesignSpace
+    from trials.store import Store
+
+SpaceOption = Annotated[
+    str,
+    typer.Option(
+        "--space", metavar="FILE|PRESET", help="The design space: a YAML file, or a preset (metaformer, tiny)."
+    ),
+]
+BudgetOption = Annotated[
+    int, typer.Option("--budget", metavar="N", help="Networks to train; rejected points do not count.")
+]
+ObjectiveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--objective",
+        metavar="METRIC:max|min",
+        help="What to optimise; repeat it for a front. Metrics: accuracy, loss, params, macs, activations, latency_ms.",
+        show_default="accuracy:max and macs:min",
+    ),
+]
+LimitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="METRIC<=NUMBER",
+        help="What the network itself must keep to, checked before training: 'params<=5M', 'latency_ms<=20'; "
+        "repeatable. Quote it, the shell reads < otherwise.",
+        show_default="none",
+    ),
+]
+StudyOption = Annotated[
+    str | None,
+    typer.Option("--study", metavar="NAME", help="Name of the new study.", show_default="the space and the time"),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="W", help="Networks trained at a time.", show_default="chosen for the machine"),
+]
+SamplerOption = Annotated[
+    str | None,
+    typer.Option("--sampler", metavar="NAME", help="Who proposes networks: tpe, nsga2, random.", show_default="tpe"),
+]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of every draw in the search.")]
+StartOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--start-from",
+        metavar="NAME",
+        help="Try these first: named models or trials (STUDY:NUMBER), scaled into the space; repeatable.",
+        show_default="none",
+    ),
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address", metavar="A", help="Train on the Ray cluster at this address.", show_default="this machine"
+    ),
+]
+InlineOption = Annotated[
+    bool, typer.Option("--inline", help="Train in this process, one network at a time, without Ray.")
+]
+TrainAsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--train-as",
+        metavar="full|proxy",
+        help="Train the network itself, or a shrunken twin; costs and limits are those of the network either way.",
+        show_default="chosen from limits, data and device",
+    ),
+]
+ProxyWidthOption = Annotated[
+    float | None,
+    typer.Option("--proxy-width", metavar="F", help="Factor on the twin's width.", show_default="the space's"),
+]
+ProxyDepthOption = Annotated[
+    float | None,
+    typer.Option("--proxy-depth", metavar="F", help="Factor on the twin's depth.", show_default="the space's"),
+]
+ProxyResolutionOption = Annotated[
+    int | None,
+    typer.Option(
+        "--proxy-resolution", metavar="PX", help="Side of the twin's images in pixels.", show_default="the space's"
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the command line."""
+    app.command(
+        short_help="Search a design space and keep the front of the best networks.",
+        epilog=examples(
+            "nas search --space metaformer --budget 200",
+            "nas search --space my_space.yaml --budget 40 --data /usr/share/datasets/fashion-mnist \\",
+            "           --limit 'params<=1M' --train-as full",
+            "nas search --space metaformer --budget 500 --objective accuracy:max --objective latency_ms:min \\",
+            "           --limit 'latency_ms<=20' --start-from convnext_tiny --study fast",
+            "nas search --space tiny --budget 8 --inline --json | jq .front",
+        ),
+    )(search)
+    app.command(
+        short_help="Go on with a search after Ctrl-C, a crash or a reboot.",
+        epilog=examples("nas resume STUDY", "nas resume STUDY --workers 4", "nas studies"),
+    )(resume)
+
+
+def search(
+    space: SpaceOption,
+    budget: BudgetOption,
+    data: DataOption = "digits",
+    objective: ObjectiveOption = None,
+    limit: LimitOption = None,
+    store: StoreOption = None,
+    study: StudyOption = None,
+    workers: WorkersOption = None,
+    sampler: SamplerOption = None,
+    seed: SeedOption = 0,
+    start_from: StartOption = None,
+    device: DeviceOption = None,
+    ray_address: RayOption = None,
+    inline: InlineOption = False,
+    train_as: TrainAsOption = None,
+    proxy_width: ProxyWidthOption = None,
+    proxy_depth: ProxyDepthOption = None,
+    proxy_resolution: ProxyResolutionOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Search a design space: draw networks, train them, keep the front of the best.
+
+    Points that repeat an earlier one or break a limit are rejected before any training. Everything is stored as it
+    happens: after Ctrl-C, a crash or a reboot, nas resume STUDY goes on where it stopped.
+    """
+    from nas.naming import check_study_name
+    from nas.search import run_search
+    from nas.settings import SearchSettings
+    from space import DesignSpace
+
+    if study is not None:
+        check_study_name(study)
+    design = DesignSpace.load(space)
+    chosen: dict[str, Any] = {
+        "sampler": sampler,
+        "train_as": train_as,
+        "proxy": _proxy(design, train_as, proxy_width, proxy_depth, proxy_resolution),
+    }
+    values: dict[str, Any] = {
+        "space": space,
+        "budget": budget,
+        "data": data,
+        "objectives": tuple(objective or ()),
+        "limits": tuple(limit or ()),
+        "seed": seed,
+        "device": device,
+        "start_from": tuple(start_from or ()),
+        "workers": _workers(workers, device, ray_address, inline=inline),
+        **{key: value for key, value in chosen.items() if value is not None},
+    }
+    SearchSettings.make(study=study or "x", **values)  # a slip must not leave a store behind
+    with open_store(store, write=True) as opened:
+        settings = SearchSettings.make(study=study or _fresh(space, opened), **values)
+        executor = _executor(settings, ray_address, inline=inline)
+        place = Place(opened, settings.study, named=store is not None)
+        show_search(lambda listen: run_search(opened, settings, executor=executor, on_event=listen), place, json=json)
+
+
+def resume(
+    study: StudyArgument,
+    workers: WorkersOption = None,
+    store: StoreOption = None,
+    ray_address: RayOption = None,
+    inline: InlineOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Go on with a search after Ctrl-C, a crash or a reboot; finished trials are kept, open ones trained again."""
+    from nas.search import resume_search
+
+    with open_store(store, write=True, create=False) as opened:
+        settings = settings_of(opened.study(study))
+        many = _workers(workers or settings.workers, settings.device, ray_address, inline=inline)
+        executor = _executor(settings.model_copy(update={"workers": many}), ray_address, inline=inline)
+        place = Place(opened, study, named=store is not None)
+        show_search(lambda listen: resume_search(opened, study, executor=executor, on_event=listen), place, json=json)
+
+
+def _fresh(space: str, opened: Store) -> str:
+    from datetime import datetime
+
+    from nas.naming import fresh_study_name
+
+    return fresh_study_name(Path(space).stem, (summary.name for summary in opened.studies()), datetime.now())
+
+
+def _proxy(
+    design: DesignSpace, train_as: str | None, width: float | None, depth: float | None, pixels: int | None
+) -> dict[str, Any] | None:
+    """Return the factors of the twin where the line gives any: those, the rest as in the space or by default."""
+    from space import NasError, Proxy
+
+    given = {key: v for key, v in (("width", width), ("depth", depth), ("resolution", pixels)) if v is not None}
+    if not given:
+        return None
+    if train_as == "full":
+        name = next(iter(given))
+        raise NasError(f"--proxy-{name}: {given[name]}, allowed only with --train-as proxy, not full")
+    return (design.proxy or Proxy()).model_dump() | given
+
+
+def _workers(workers: int | None, device: str | None, ray_address: str | None, *, inline: bool) -> int:
+    """Return how many networks are trained at a time: as asked; else one a CPU core, one on a GPU, one inline."""
+    from space import NasError
+
+    if inline and ray_address is not None:
+        raise NasError(f"--inline: stands beside --ray-address {ray_address!r}, one of the two is allowed")
+    if inline and workers is not None and workers != 1:
+        raise NasError(f"--inline: stands beside --workers {workers}, in this process one network is trained at a time")
+    if workers is not None:
+        return workers
+    import torch
+
+    if inline or (torch.cuda.is_available() if device is None else device.startswith("cuda")):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _executor(settings: SearchSettings, ray_address: str | None, *, inline: bool) -> Executor:
+    """Return where the trials are trained: in this process, or in Ray actors here or on the cluster at the address."""
+    from nas.executors import Inline, RayPool
+
+    if inline:
+        return Inline()
+    import torch
+
+    cuda = torch.cuda.is_available() if settings.device is None else settings.device.startswith("cuda")
+    share = 1.0 / settings.workers if cuda and ray_address is None else float(cuda)
+    return RayPool(settings.workers, threads=settings.threads, gpus=share, address=ray_address)

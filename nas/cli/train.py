@@ -1,0 +1,152 @@
+"""nas train, nas evaluate: train one network in full, and take its accuracy on the test images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.open import open_store
+from nas.cli.options import DataOption, DeviceOption, JsonOption, NetworkArgument, StoreOption, ThreadsOption, examples
+from nas.cli.output import as_json, console, line, say
+from nas.quantities import duration, measured, short
+
+if TYPE_CHECKING:
+    from nas.evaluation import Evaluated
+    from nas.training import Trained
+    from nas.training_plan import TrainingPlan
+
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs", metavar="E", help="Passes over the training images.", show_default="by the size of the data"
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help="Where to keep the training.", show_default="beside the store"),
+]
+ResolutionOption = Annotated[
+    int | None,
+    typer.Option("--resolution", metavar="PX", help="Side of the images in pixels.", show_default="the data's own"),
+]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of weights, order and augmentation.")]
+TrainedArgument = Annotated[
+    str, typer.Argument(metavar="CHECKPOINT|FOLDER", help="What nas train or nas export wrote.")
+]
+TestDataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="DATA", help="Images with the same classes.", show_default="those it was trained on"
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the command line."""
+    app.command(
+        short_help="Train one network in full and take its test accuracy.",
+        epilog=examples(
+            "nas train STUDY:17 --data digits",
+            "nas train network.yaml --data cifar10 --epochs 60",
+            "nas train convnext_tiny --data ~/photos --resolution 128 --out runs/photos",
+        ),
+    )(train)
+    app.command(
+        short_help="Take the test accuracy of a trained network.",
+        epilog=examples(
+            "nas evaluate runs/photos/network.safetensors", "nas evaluate my-network --data ~/photos --json"
+        ),
+    )(evaluate)
+
+
+def train(
+    network: NetworkArgument,
+    data: DataOption = "digits",
+    epochs: EpochsOption = None,
+    resolution: ResolutionOption = None,
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train one network in full, print its accuracy on the test images and keep its weights.
+
+    Cut off at any moment, the same command goes on from the last checkpoint.
+    """
+    from nas.training import run_training
+    from nas.training_plan import plan_training
+
+    with open_store(store, write=True) as opened:
+        plan = plan_training(
+            network,
+            data,
+            store=opened,
+            epochs=epochs,
+            out=out,
+            resolution=resolution,
+            seed=seed,
+            threads=threads,
+            device=device,
+        )
+        say(_intent(plan))
+        try:
+            trained = _watched(plan, lambda on_epoch: run_training(plan, opened, on_epoch))
+        except KeyboardInterrupt:
+            say(f"interrupted; {plan.folder} keeps the last checkpoint, the same command goes on from it")
+            raise typer.Exit(130) from None
+    if json:
+        as_json(_trained_json(trained))
+        return
+    line(f"test accuracy        {measured(trained.test_accuracy, 'ratio')}")
+    line(f"validation accuracy  {measured(trained.validation_accuracy, 'ratio')}")
+    macs = f"{short(trained.macs)} MACs at {trained.resolution} px"
+    line(f"network              {short(trained.params)} parameters, {macs}")
+    line(f"training             {trained.epochs} epochs in {duration(trained.seconds)}")
+    line(f"checkpoint           {trained.checkpoint}")
+    say(f"next: nas export {trained.checkpoint} --to my-network")
+
+
+def evaluate(
+    trained: TrainedArgument,
+    data: TestDataOption = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take the accuracy of a trained network on the test images of a data set."""
+    from nas.evaluation import evaluate_network
+
+    found = evaluate_network(trained, data, threads=threads, device=device)
+    if json:
+        as_json(_evaluated_json(found))
+        return
+    line(f"test accuracy  {measured(found.test_accuracy, 'ratio')} on {found.images} images of {found.data}")
+    line(f"test loss      {measured(found.test_loss, 'nats')}")
+
+
+def _intent(plan: TrainingPlan) -> str:
+    verb = {"new": "training", "started": "going on with", "finished": "already trained:"}[plan.state]
+    images = f"{len(plan.data.train)} images of {plan.data.name} at {plan.data.resolution} px"
+    return f"{verb} {plan.origin.name} on {images}, {plan.epochs} epochs, {plan.device}; folder {plan.folder}"
+
+
+def _watched(plan: TrainingPlan, run: Any) -> Trained:
+    from nas.epoch_view import watch_epochs
+
+    with watch_epochs(console(stderr=True), plan.epochs) as on_epoch:
+        return run(on_epoch)
+
+
+def _trained_json(trained: Trained) -> dict[str, Any]:
+    names = ("name", "test_accuracy", "validation_accuracy", "test_loss", "params", "macs", "resolution", "epochs")
+    names += ("seconds", "data", "recorded")
+    found = {name: getattr(trained, name) for name in names}
+    return found | {"architecture": trained.arch.id, "checkpoint": str(trained.checkpoint)}
+
+
+def _evaluated_json(found: Evaluated) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in ("name", "data", "test_accuracy", "test_loss", "images")}
