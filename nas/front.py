@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.objective import Objective, vector
-from nas.pareto import front
+from nas.pareto import dominates, front
 from space import Architecture, describe
-from trials.store import TrialRow
+from trials.rows import TrialRow
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FrontPoint:
 
 def values_of(row: TrialRow) -> dict[str, float]:
     """Return every known number of a trial: its measurements, and the counts of its architecture."""
-    counts = {"params": row.params, "macs": row.macs}
+    counts = {"params": row.params, "macs": row.macs, "activations": row.extra.get("activations")}
     return {name: float(count) for name, count in counts.items() if count is not None} | dict(row.values)
 
 
@@ -62,14 +62,28 @@ def front_rows(rows: Iterable[TrialRow], objectives: Sequence[Objective]) -> lis
 
 def front_points(rows: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[FrontPoint]:
     """Return the front of the given trials, best in the first objective first."""
-    return [
-        FrontPoint(
-            trial=row.number,
-            architecture=row.arch_id,
-            values=values_of(row),
-            params=int(row.params or 0),
-            macs=int(row.macs or 0),
-            description=describe(Architecture.model_validate_json(row.arch_json)),
-        )
-        for row in front_rows(rows, objectives)
-    ]
+    return [point_of(row, values_of(row)) for row in front_rows(rows, objectives)]
+
+
+def point_of(row: TrialRow, values: Mapping[str, float]) -> FrontPoint:
+    """Return a trial as a point of a front, with the given values."""
+    return FrontPoint(
+        trial=row.number,
+        architecture=row.arch_id,
+        values=dict(values),
+        params=int(row.params or 0),
+        macs=int(row.macs or 0),
+        description=describe(Architecture.model_validate_json(row.arch_json)),
+    )
+
+
+def joined(front: Sequence[FrontPoint], point: FrontPoint, objectives: Sequence[Objective]) -> list[FrontPoint] | None:
+    """Return the front with one more point, or None where a point of the front dominates it."""
+    directions = [objective.better for objective in objectives]
+    new = vector(objectives, point.values)
+    old = [(each, vector(objectives, each.values)) for each in front]
+    if new is None or any(values is not None and dominates(values, new, directions) for _, values in old):
+        return None
+    kept = [each for each, values in old if values is not None and not dominates(new, values, directions)]
+    sign = -1.0 if directions[0] == "max" else 1.0
+    return sorted([*kept, point], key=lambda each: (sign * each.values[objectives[0].metric], each.trial))

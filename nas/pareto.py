@@ -26,6 +26,13 @@ def _minimised(values: ArrayLike, directions: Sequence[Direction]) -> Points:
     return points * np.array([-1.0 if direction == "max" else 1.0 for direction in directions])
 
 
+def dominates(a: Sequence[float], b: Sequence[float], directions: Sequence[Direction]) -> bool:
+    """Tell whether `a` is at least as good as `b` in every objective and better in one."""
+    signs = [-1.0 if direction == "max" else 1.0 for direction in directions]
+    gaps = [sign * (x - y) for sign, x, y in zip(signs, a, b, strict=True)]
+    return max(gaps) <= 0 and min(gaps) < 0
+
+
 def _front_mask(points: Points) -> NDArray[np.bool_]:
     """Mark the points [N, M] that none dominates (less is better); equal points are all kept."""
     mask = np.ones(len(points), dtype=bool)

@@ -1,0 +1,129 @@
+"""Admission: which points may be trained. Duplicates and infeasible points are refused before any training."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from nas.fitted_space import FittedSpace
+from nas.objective import COUNTED, Limit, ObjectiveError, violated, violation
+from nas.training_size import TrainingSize
+from space import Architecture, SpaceError
+from trials.rows import TrialRow
+
+DRAWS = 64
+"""Draws in a row that may all have been seen before, until the space is listed or given up."""
+LISTED = 20_000
+"""Spaces of at most this many points are listed to the last one before a search ends as exhausted."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What admission says of a point, with its cost where that can be computed."""
+
+    state: Literal["queued", "duplicate", "infeasible"]
+    reason: str | None
+    params: int | None
+    macs: int | None
+    activations: int | None
+    duplicate_of: int | None = None
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Return the known counts by metric."""
+        found = {"params": self.params, "macs": self.macs, "activations": self.activations}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+
+class Admission:
+    """Judges points by the limits and by what the study has already seen."""
+
+    def __init__(self, space: FittedSpace, size: TrainingSize, limits: Sequence[Limit]) -> None:
+        """Start with nothing seen."""
+        self.space, self.size = space, size
+        self.limits = tuple(limit for limit in limits if limit.metric in COUNTED)
+        self.seen: dict[str, int] = {}
+        self._macs_cap = math.inf
+
+    def remember(self, rows: Iterable[TrialRow]) -> None:
+        """Count the architectures of these trials as seen."""
+        for row in rows:
+            self.seen.setdefault(row.arch_id, row.number)
+
+    def judge(self, arch: Architecture) -> Verdict:
+        """Return whether the point may be trained, and why not."""
+        try:
+            params, macs, activations = self.size.cost(arch)
+            self.size.training_cost(arch)
+        except SpaceError as error:
+            return Verdict("infeasible", str(error), None, None, None)
+        if (first := self.seen.get(arch.id)) is not None:
+            return Verdict("duplicate", f"same network as trial {first}", params, macs, activations, first)
+        verdict = Verdict("queued", None, params, macs, activations)
+        if reason := violated(self.limits, verdict.values):
+            return Verdict("infeasible", reason, params, macs, activations)
+        return verdict
+
+    def slower_than_allowed(self, macs: float) -> None:
+        """Take note of a network that measured too slow: draws prefer less than half its MACs until one is fast enough.
+
+        One draw in four ignores this, so that no feasible point is shut out.
+        """
+        self._macs_cap = min(self._macs_cap, macs / 2)
+
+    def fast_enough(self, macs: float) -> None:
+        """Take note of a network that meets the limits of measured metrics."""
+        self._macs_cap = max(self._macs_cap, 4 * macs)
+
+    def draw(self, rng: random.Random) -> Architecture | None:
+        """Draw a feasible point that the study has not seen; None where there seems to be no other."""
+        for _ in range(DRAWS):
+            cap = self._macs_cap if rng.random() < 0.75 else math.inf
+            try:
+                arch = self.space.draw(rng, partial(self.over, cap=cap))
+            except SpaceError:
+                if math.isinf(cap):
+                    break
+                continue
+            if arch.id not in self.seen:
+                return arch
+        return self._any_left(rng)
+
+    def over(self, arch: Architecture, cap: float = math.inf) -> float:
+        """Return how far a point is over the limits, and over `cap` MACs: 0 inside, inf where it cannot be trained."""
+        try:
+            cost = self.size.cost(arch)
+        except SpaceError:
+            return math.inf
+        values = {"params": float(cost.params), "macs": float(cost.macs), "activations": float(cost.activations)}
+        if (over := violation(self.limits, values) + max(0.0, cost.macs / cap - 1)) > 0:
+            return over
+        try:
+            self.size.training_cost(arch)
+        except SpaceError:
+            return math.inf
+        return 0.0
+
+    def _any_left(self, rng: random.Random) -> Architecture | None:
+        points = self.space.space.size().points
+        if points is None or points > LISTED:
+            return None
+        left = [arch for arch in self.space.points() if arch.id not in self.seen and self.over(arch) <= 0]
+        return rng.choice(left) if left else None
+
+    def check_possible(self, seed: int) -> None:
+        """Make sure that some point is feasible. Raises ObjectiveError naming the limits and the closest found."""
+        try:
+            self.space.draw(random.Random(seed), self.over)
+        except SpaceError as error:
+            if self._any_left(random.Random(seed)) is not None:
+                return
+            if not self.limits:
+                raise
+            limits = ", ".join(map(str, self.limits))
+            closest = str(error).rpartition("; ")[2]
+            raise ObjectiveError(f"limits {limits}: no network of {self.space.space.name} meets them; {closest}") from None

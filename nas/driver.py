@@ -1,0 +1,273 @@
+"""The driver: it alone writes a study's rows, keeps the workers busy, and tells what happens.
+
+Every row is written before anyone acts on it: queued before the job leaves, final before the sampler is told. A kill at
+any moment therefore loses at most work in progress, never a trial.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Literal
+
+from nas.admission import Verdict
+from nas.events import EpochReported, FrontChanged, Listener, Notice, Rejected, Suggested, TrialFinished, TrialStarted
+from nas.executors import EpochDone, Executor, JobDone, JobFailed, Report, WorkerLost
+from nas.flight import Flight, job_of, next_evaluators
+from nas.front import FrontPoint, front_points, joined, point_of
+from nas.objective import COUNTED, violated
+from nas.proposing import Candidate, Proposer
+from nas.settings import SearchSettings
+from nas.training_size import TrainingSize
+from space import describe
+from space.errors import NasError
+from trials.rows import OPEN, State, StudyRow, TrialRow
+from trials.seeds import trial_seed
+from trials.store import Store
+
+ATTEMPTS = 3
+"""Workers that may die under one trial before it counts as failed."""
+ALIKE = 5
+"""So many first trials that fail for one reason end the search: something is wrong with all of them."""
+TRAINED = ("complete", "stopped", "failed")
+SLOW_IN_A_ROW = 60
+"""So many networks measured too slow, none fast enough, make the limit impossible."""
+
+
+class SearchError(NasError):
+    """A search cannot go on."""
+
+
+class Driver:
+    """Runs one study to its budget."""
+
+    def __init__(
+        self,
+        store: Store,
+        study: StudyRow,
+        settings: SearchSettings,
+        size: TrainingSize,
+        proposer: Proposer,
+        executor: Executor,
+        emit: Listener,
+    ) -> None:
+        """Take in the stored trials; running ones of a dead driver go back to the queue."""
+        self._store, self._study, self._settings, self._size = store, study, settings, size
+        self._proposer, self._executor, self._emit = proposer, executor, emit
+        store.requeue(study.id)
+        rows = store.trials(study.id)
+        proposals = proposer.take_in(rows)
+        self.counts = Counter(row.state for row in rows)
+        self._queue = deque(Flight(row, proposals[row.number], row.attempt) for row in rows if row.state in OPEN)
+        self._flying: dict[int, Flight] = {}
+        self._front: list[FrontPoint] = front_points(rows, settings.objectives)
+        self._failures: list[str] | None = []
+        self._never_fast = 0 if not self._front else None
+
+    @property
+    def done(self) -> int:
+        """Return how many trials have been trained."""
+        return sum(self.counts[state] for state in TRAINED)
+
+    @property
+    def exhausted(self) -> bool:
+        """Tell whether the space has no other feasible point."""
+        return self._proposer.exhausted
+
+    @property
+    def needs_workers(self) -> bool:
+        """Tell whether anything is left to train."""
+        return bool(self._queue) or self.done < self._settings.budget
+
+    def run(self) -> None:
+        """Keep all workers busy until the budget is spent or the space exhausted.
+
+        Raises:  SearchError, StoreError, ExecutorError; KeyboardInterrupt passes through.
+        """
+        while True:
+            if self._dispatch() or (self._executor.idle() and self._suggest()):
+                continue
+            if self._executor.wait(self._heed, timeout=0):
+                continue
+            if len(self._queue) < self._executor.ahead and self._suggest():
+                continue
+            if not self._flying and not self._queue:
+                return
+            self._executor.wait(self._heed)
+
+    # -- asking
+
+    def _suggest(self) -> bool:
+        """Propose one point and store what becomes of it; tell whether there was one to propose."""
+        if self.exhausted or self.done + len(self._queue) + len(self._flying) >= self._settings.budget:
+            return False
+        candidate = self._proposer.propose()
+        if candidate is None:
+            self._emit(Notice("no other network of the space meets the limits: the search ends before its budget"))
+            return False
+        verdict = self._proposer.admission.judge(candidate.proposal.arch)
+        row = self._record(candidate, verdict)
+        self.counts[row.state] += 1
+        if verdict.state == "queued":
+            self._proposer.admitted(row)
+            self._queue.append(Flight(row, candidate.proposal, row.attempt))
+            by = f"start-from {row.origin}" if row.origin else row.sampler
+            text = describe(candidate.proposal.arch)
+            self._emit(Suggested(row.number, row.arch_id, text, row.params or 0, row.macs or 0, by))
+            return True
+        self._proposer.rejected(row)
+        if verdict.state == "duplicate":
+            self._proposer.suggestions.drop(candidate.proposal)
+        else:
+            self._proposer.suggestions.refuse(candidate.proposal, verdict.values)
+        self._emit(Rejected(row.number, row.arch_id, verdict.state, verdict.reason or ""))
+        return True
+
+    def _record(self, candidate: Candidate, verdict: Verdict) -> TrialRow:
+        proposal = candidate.proposal
+        arch_id = proposal.arch.id
+        extra: dict[str, object] = {"activations": verdict.activations} if verdict.activations is not None else {}
+        if proposal.state:
+            extra["sampler"] = dict(proposal.state)
+        return self._store.add_trial(
+            self._study.id,
+            state=verdict.state,
+            arch_id=arch_id,
+            arch_json=proposal.arch.model_dump_json(exclude_defaults=True),
+            params=verdict.params,
+            macs=verdict.macs,
+            choices=proposal.choices,
+            seed=trial_seed(self._settings.seed, arch_id),
+            sampler=candidate.sampler,
+            reason=verdict.reason,
+            duplicate_of=verdict.duplicate_of,
+            origin=candidate.origin,
+            extra=extra,
+        )
+
+    # -- running
+
+    def _dispatch(self) -> bool:
+        """Send the first queued trial to an idle worker; tell whether there were both."""
+        if not self._queue or not self._executor.idle():
+            return False
+        flight = self._queue.popleft()
+        number = flight.row.number
+        job = job_of(flight, self._settings, self._size)
+        worker = self._executor.submit(number, job.model_dump_json(exclude_defaults=True))
+        self._flying[number] = flight
+        if not flight.started:
+            flight.begin_attempt()
+            self._store.start_trial(flight.row.id, worker=worker, attempt=flight.attempt)
+            self._move(flight, "running")
+            self._emit(TrialStarted(number, worker, flight.attempt))
+        return True
+
+    def _heed(self, report: Report) -> None:
+        """Store and pass on what a worker reports."""
+        flight = self._flying[report.key]
+        if isinstance(report, EpochDone):
+            metrics = dict(report.metrics)
+            self._store.add_epoch(flight.row.id, attempt=flight.attempt, epoch=report.epoch, metrics=metrics)
+            epochs = self._settings.recipe.epochs if self._settings.recipe else None
+            self._emit(EpochReported(report.key, flight.attempt, report.epoch, epochs, metrics))
+            return
+        del self._flying[report.key]
+        if isinstance(report, JobDone):
+            flight.take(report.outcome)
+            self._measured(flight)
+        elif isinstance(report, JobFailed):
+            self._finish(flight, "failed", report.reason)
+        else:
+            self._lost(flight, report)
+
+    def _lost(self, flight: Flight, report: WorkerLost) -> None:
+        flight.deaths += 1
+        if flight.deaths >= ATTEMPTS:
+            self._finish(flight, "failed", f"{flight.deaths} workers died under it; last: {report.reason}")
+            return
+        self._emit(Notice(f"trial {report.key}: {report.reason}; it starts anew"))
+        flight.start_anew()
+        self._queue.appendleft(flight)
+
+    def _measured(self, flight: Flight) -> None:
+        """Go on with a trial whose job ended well: refuse it, run what is left of it, or finish it."""
+        limits = [limit for limit in self._settings.limits if limit.metric not in COUNTED]
+        if reason := violated(limits, flight.values()):
+            self._refuse_measured(flight, reason)
+        elif next_evaluators(flight, self._settings):
+            self._never_fast = None
+            self._queue.appendleft(flight)
+        elif flaw := flight.flaw(self._settings.objectives):
+            self._finish(flight, "failed", flaw)
+        else:
+            self._finish(flight, "complete", None)
+
+    # -- recording
+
+    def _refuse_measured(self, flight: Flight, reason: str) -> None:
+        self._write(flight, "infeasible", reason)
+        self._proposer.too_slow(flight.row)
+        self._proposer.suggestions.refuse(flight.proposal, flight.values())
+        self._emit(Rejected(flight.row.number, flight.row.arch_id, "infeasible", reason))
+        if self._never_fast is not None:
+            self._never_fast += 1
+            if self._never_fast >= SLOW_IN_A_ROW:
+                limits = ", ".join(str(limit) for limit in self._settings.limits if limit.metric not in COUNTED)
+                count = self._never_fast
+                raise SearchError(f"limits {limits}: {count} networks measured, none meets them; last: {reason}")
+
+    def _finish(self, flight: Flight, state: Literal["complete", "failed"], reason: str | None) -> None:
+        self._write(flight, state, reason)
+        values = flight.values()
+        if state == "complete":
+            self._proposer.suggestions.tell(flight.proposal, values)
+            self._proposer.fast_enough(flight.row)
+        else:
+            self._proposer.suggestions.drop(flight.proposal)
+        row, done, budget = flight.row, self.done, self._settings.budget
+        self._emit(TrialFinished(row.number, row.arch_id, state, values, reason, flight.seconds(), done, budget))
+        if state == "complete":
+            self._failures = None
+            front = joined(self._front, point_of(row, values), self._settings.objectives)
+            if front is not None:
+                self._front = front
+                self._emit(FrontChanged(row.number, tuple(front)))
+        elif self._failures is not None:
+            self._stop_if_alike(reason or "")
+
+    def _stop_if_alike(self, reason: str) -> None:
+        """Stop after the first few trials of this run failed for one reason. Raises SearchError."""
+        failures = [*(self._failures or []), reason]
+        self._failures = failures
+        if len(failures) >= ALIKE:
+            if len(set(failures)) == 1:
+                raise SearchError(f"the first {len(failures)} trials failed alike: {reason}")
+            self._failures = None
+
+    def _move(self, flight: Flight, state: str) -> None:
+        self.counts[flight.state] -= 1
+        self.counts[state] += 1
+        flight.state = state
+
+    def _write(self, flight: Flight, state: State, reason: str | None) -> None:
+        """Store the final row with all measurements; a failed trial keeps those that can stand."""
+        *first, last = flight.finite()
+        for kind, version, measured in first:
+            self._store.add_measurements(
+                flight.row.arch_id,
+                measured,
+                trial_id=flight.row.id,
+                evaluator=kind,
+                evaluator_version=version,
+                seed=flight.row.seed,
+            )
+        kind, version, measured = last
+        self._store.finish_trial(
+            flight.row.id,
+            state=state,
+            reason=reason,
+            measurements=measured,
+            evaluator=kind,
+            evaluator_version=version,
+        )
+        self._move(flight, state)

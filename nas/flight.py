@@ -1,0 +1,105 @@
+"""A trial on its way: what is known of it between its row and its last row."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.executors.work import measured_from
+from nas.front import values_of
+from nas.objective import Objective
+from nas.settings import SearchSettings
+from nas.suggestions import Proposal
+from nas.training_size import TrainingSize
+from trials.evaluator import Evaluator, Job
+from trials.measurement import Measured
+from trials.rows import TrialRow
+from trials.training.recipe import PROXY_RECIPE
+
+
+@dataclass
+class Flight:
+    """An admitted trial that is not final yet."""
+
+    row: TrialRow
+    proposal: Proposal
+    attempt: int
+    """Attempts begun, of this driver and of former ones."""
+    deaths: int = 0
+    """Workers that died under it; a driver's death is not held against a trial."""
+    state: str = "queued"
+    started: bool = False
+    measured: dict[str, tuple[int, dict[str, Measured]]] = field(default_factory=dict[str, tuple[int, dict[str, Measured]]])
+    """Per evaluator kind: its version and what it measured."""
+    begin: float = 0.0
+
+    def take(self, outcome: Mapping[str, Any]) -> None:
+        """Keep what a job measured."""
+        self.measured |= {kind: (each["version"], measured_from(each)) for kind, each in outcome.items()}
+
+    def begin_attempt(self) -> None:
+        """Count an attempt, from now."""
+        self.attempt += 1
+        self.started, self.begin = True, time.monotonic()
+
+    def start_anew(self) -> None:
+        """Forget what the lost worker had measured."""
+        self.started, self.measured = False, {}
+
+    def seconds(self) -> float:
+        """Return the wall time since its worker took it."""
+        return time.monotonic() - self.begin if self.started else 0.0
+
+    def values(self) -> dict[str, float]:
+        """Return everything known by number: the counts and what was measured."""
+        found = values_of(self.row)
+        for _, measured in self.measured.values():
+            found |= {name: each.value for name, each in measured.items()}
+        return found
+
+    def flaw(self, objectives: Sequence[Objective]) -> str | None:
+        """Return why the measurements cannot stand as a result, None where they can."""
+        values = self.values()
+        for name, value in values.items():
+            if not math.isfinite(value):
+                return f"{name}: measured {value}, a finite number is needed"
+        missing = [o.metric for o in objectives if o.metric not in values]
+        return f"{missing[0]}: not measured by {', '.join(self.measured) or 'anything'}" if missing else None
+
+    def finite(self) -> list[tuple[str, int, dict[str, Measured]]]:
+        """Return kind, version and the storable measurements of each evaluator; one empty entry where there is none."""
+        found = [
+            (kind, version, {name: each for name, each in measured.items() if math.isfinite(each.value)})
+            for kind, (version, measured) in self.measured.items()
+        ]
+        return found or [("", 1, {})]
+
+
+def next_evaluators(flight: Flight, settings: SearchSettings) -> tuple[Evaluator, ...]:
+    """Return what is to be run next: first alone what a limit needs, so that no training is wasted; then all the rest."""
+    limited = {limit.metric for limit in settings.limits}
+    left = [each for each in settings.evaluators if each.kind not in flight.measured]
+    first = [each for each in left if limited & set(each.metrics)]
+    return tuple(first or left)
+
+
+def job_of(flight: Flight, settings: SearchSettings, size: TrainingSize) -> Job:
+    """Return what a worker needs to know for the next evaluators of this trial."""
+    arch = flight.proposal.arch
+    return Job(
+        trial_number=flight.row.number,
+        arch=arch,
+        train_arch=size.twin(arch),
+        data=settings.data,
+        data_seed=settings.data_seed,
+        recipe=settings.recipe or PROXY_RECIPE,
+        resolution=size.resolution,
+        cost_resolution=size.cost_resolution,
+        seed=flight.row.seed,
+        device=settings.device or "cpu",
+        threads=settings.threads,
+        evaluators=next_evaluators(flight, settings),
+    )

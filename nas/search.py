@@ -1,0 +1,209 @@
+"""The search: ask, decode, reject, queue, run, stream, record, tell; and resume after any death."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from nas.driver import Driver, SearchError
+from nas.events import Finished, Listener, Notice, Started, silent
+from nas.executors import Executor, Inline, RayPool
+from nas.front import FrontPoint, front_points
+from nas.preparation import Preparation, default_device, prepare, restore
+from nas.proposing import Proposer
+from nas.samplers import sampler
+from nas.settings import SearchSettings
+from nas.start_points import StartPoint, start_points
+from nas.suggestions import Suggestions
+from space import DesignSpace
+from trials.rows import StudyRow
+from trials.store import Store
+
+__all__ = ["Result", "SearchError", "executor_for", "resume_search", "run_search"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search came to."""
+
+    study: str
+    store: str
+    """How to name the store on a command line."""
+    done: int
+    """Trials trained: complete, stopped and failed."""
+    budget: int
+    counts: Mapping[str, int]
+    """Trials per state."""
+    front: tuple[FrontPoint, ...]
+    seconds: float
+    """Wall time of this run."""
+    interrupted: bool
+    """Ctrl-C ended it; `resume_search` goes on."""
+    exhausted: bool
+    """The space ended before the budget."""
+
+
+def executor_for(settings: SearchSettings, *, inline: bool = False, ray_address: str | None = None) -> Executor:
+    """Return the executor that these settings ask for; it starts when the search needs it.
+
+    Workers share the GPUs evenly where they train on them. Raises ExecutorError on the address `auto`.
+    """
+    if inline:
+        return Inline()
+    gpus = 0.0
+    if (settings.device or default_device()).startswith("cuda"):
+        import torch
+
+        gpus = min(1.0, int(10_000 * torch.cuda.device_count() / settings.workers) / 10_000)
+    return RayPool(settings.workers, threads=settings.threads, gpus=gpus, address=ray_address)
+
+
+def run_search(
+    store: Store, settings: SearchSettings, *, executor: Executor | None = None, on_event: Listener = silent
+) -> Result:
+    """Begin a study and run it to its budget.
+
+    executor:  where trials run; None: Ray actors on this machine.
+    on_event:  is told of everything, after the store holds it.
+
+    Returns early, with `interrupted`, on Ctrl-C. Raises NasError; nothing is stored where the settings are at fault.
+    """
+    design = DesignSpace.load(settings.space)
+    prepared = prepare(settings, design)
+    starts = start_points(settings.start_from, store, prepared.space, prepared.admission)
+    study = store.create_study(
+        settings.study,
+        space=design.text,
+        config=prepared.settings.model_dump(mode="json"),
+        code_version=version("nas-vision"),
+        data_fingerprint=prepared.data.fingerprint,
+    )
+    return _run(store, study, prepared, starts, executor, on_event, resumed=False)
+
+
+def resume_search(
+    store: Store,
+    study: str,
+    *,
+    executor: Executor | None = None,
+    on_event: Listener = silent,
+    budget: int | None = None,
+    workers: int | None = None,
+) -> Result:
+    """Go on with a study after any death, or beyond its budget.
+
+    budget, workers:  replace those of the study.
+
+    Raises:  StoreError where the study is unknown or another driver has it; NasError where data or device have changed.
+    """
+    row = store.study(study)
+    changes = {name: value for name, value in (("budget", budget), ("workers", workers)) if value is not None}
+    settings = SearchSettings.make(**(row.config | changes))
+    design = DesignSpace.from_yaml(row.space, settings.space)
+    prepared = restore(settings, design, row.data_fingerprint)
+    starts = start_points(settings.start_from, store, prepared.space, prepared.admission)
+    if changes:
+        row = store.update_config(study, settings.model_dump(mode="json"))
+    return _run(store, row, prepared, starts, executor, on_event, resumed=True)
+
+
+def _run(
+    store: Store,
+    study: StudyRow,
+    prepared: Preparation,
+    starts: list[StartPoint],
+    executor: Executor | None,
+    emit: Listener,
+    *,
+    resumed: bool,
+) -> Result:
+    begin = time.monotonic()
+    settings, interrupted = prepared.settings, False
+    executor = executor or executor_for(settings)
+    with store.lease(study.name):
+        driver = _driver(store, study, prepared, starts, executor, emit)
+        emit(_started(store, settings, driver, executor, resumed=resumed))
+        for text in (*prepared.notices, *(start.notice for start in starts if not resumed and start.notice)):
+            emit(Notice(text))
+        try:
+            if driver.needs_workers:
+                with executor:
+                    driver.run()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            store.requeue(study.id)
+        result = _result(store, study, settings, driver, time.monotonic() - begin, interrupted=interrupted)
+    if interrupted:
+        emit(Notice(f"interrupted after {result.done} of {result.budget} trials; nas resume {study.name} goes on"))
+    emit(
+        Finished(
+            study=result.study,
+            store=result.store,
+            done=result.done,
+            budget=result.budget,
+            counts=result.counts,
+            front=result.front,
+            seconds=result.seconds,
+            interrupted=result.interrupted,
+            exhausted=result.exhausted,
+        )
+    )
+    return result
+
+
+def _driver(
+    store: Store,
+    study: StudyRow,
+    prepared: Preparation,
+    starts: list[StartPoint],
+    executor: Executor,
+    emit: Listener,
+) -> Driver:
+    settings = prepared.settings
+    chosen = sampler(settings.sampler)
+    suggestions = Suggestions(prepared.space, chosen, settings.objectives, settings.limits, settings.seed)
+    proposer = Proposer(
+        suggestions,
+        prepared.admission,
+        starts,
+        name=settings.sampler,
+        sampler=chosen,
+        budget=settings.budget,
+        seed=settings.seed,
+    )
+    return Driver(store, study, settings, prepared.size, proposer, executor, emit)
+
+
+def _started(store: Store, settings: SearchSettings, driver: Driver, executor: Executor, *, resumed: bool) -> Started:
+    return Started(
+        study=settings.study,
+        store=store.url,
+        budget=settings.budget,
+        done=driver.done,
+        workers=executor.workers,
+        sampler=settings.sampler,
+        objectives=tuple(map(str, settings.objectives)),
+        limits=tuple(map(str, settings.limits)),
+        resumed=resumed,
+    )
+
+
+def _result(
+    store: Store, study: StudyRow, settings: SearchSettings, driver: Driver, seconds: float, *, interrupted: bool
+) -> Result:
+    rows = store.trials(study.id)
+    return Result(
+        study=study.name,
+        store=store.url,
+        done=driver.done,
+        budget=settings.budget,
+        counts=dict(Counter(row.state for row in rows)),
+        front=tuple(front_points(rows, settings.objectives)),
+        seconds=seconds,
+        interrupted=interrupted,
+        exhausted=driver.exhausted,
+    )

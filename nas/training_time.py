@@ -1,0 +1,149 @@
+"""The choice of the training size: as large as a trial of a few seconds allows, by a short measurement."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch.nn import functional
+
+from nas.admission import Admission
+from nas.fitted_space import FittedSpace
+from nas.objective import Limit
+from nas.training_size import TrainingSize
+from space import Architecture, NasError, Proxy, SpaceError, build
+from trials.data import ImageData
+from trials.threads import torch_threads
+from trials.training.recipe import Recipe
+
+AIM_SECONDS = 6.0
+"""Expected mean time of a trial; below the 10 s aimed at, since start-up, contention and slow networks add to it."""
+CANDIDATES = (Proxy(width=0.5, depth=0.5), Proxy(), Proxy(width=0.25, depth=0.25), Proxy(width=0.125, depth=0.25))
+"""Twins from large to small; the first that meets the aim is taken, else the last."""
+DRAWS = 16
+STEP_MACS = 1.5e9
+"""Work of a measured step: well under a second on one core."""
+BACKWARD = 3
+"""A training step costs about three forward passes."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a trial of a given training size is expected to take."""
+
+    size: TrainingSize
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that the choice depends on; None where the user left it open."""
+
+    space: FittedSpace
+    limits: Sequence[Limit]
+    data: ImageData
+    recipe: Recipe
+    device: str
+    threads: int
+    seed: int
+    train_as: Literal["full", "proxy"] | None
+    proxy: Proxy | None
+    resolution: int | None
+    cost_resolution: int | None
+
+    def full(self) -> TrainingSize:
+        """Return the size of a full training."""
+        side = self.resolution or self.data.resolution
+        return TrainingSize("full", None, side, self.cost_resolution or side)
+
+    def twin(self, proxy: Proxy) -> TrainingSize:
+        """Return the size of a proxy training."""
+        side = self.cost_resolution or self.space.space.resolution
+        return TrainingSize("proxy", proxy, proxy.resolution, side)
+
+
+def given_size(question: Question) -> TrainingSize | None:
+    """Return the size where the user or the space file fixes it; None where it is open.
+
+    Raises:  NasError where a proxy is given for a full training.
+    """
+    if question.train_as == "full":
+        if question.proxy is not None:
+            raise NasError("proxy: given together with full training, allowed is one of them")
+        return question.full()
+    fixed = question.proxy or question.space.space.proxy
+    return question.twin(fixed) if fixed is not None else None
+
+
+def choose_size(question: Question) -> Estimate:
+    """Choose what to train: full networks where they meet the aim, else the largest twin that does.
+
+    Takes about two seconds. Raises ObjectiveError where no network meets the limits.
+    """
+    fixed = given_size(question)
+    if fixed is not None:
+        return Estimate(fixed, _seconds(question, fixed, _rate(question, fixed)))
+    sizes = [question.twin(proxy) for proxy in CANDIDATES]
+    rate = _rate(question, sizes[1])
+    if question.train_as is None:
+        sizes.insert(0, question.full())
+    for size in sizes:
+        estimate = Estimate(size, _seconds(question, size, rate))
+        if estimate.seconds <= AIM_SECONDS:
+            return estimate
+    return estimate
+
+
+def _drawn(question: Question, size: TrainingSize, count: int) -> list[Architecture]:
+    admission = Admission(question.space.at(size.cost_resolution), size, question.limits)
+    admission.check_possible(question.seed)
+    rng = random.Random(question.seed)
+    found = [admission.draw(rng) for _ in range(count)]
+    return [arch for arch in found if arch is not None]
+
+
+def _seconds(question: Question, size: TrainingSize, rate: float) -> float:
+    """Return the expected mean seconds of a trial, inf where nothing can be trained at this size."""
+    try:
+        points = _drawn(question, size, DRAWS)
+    except NasError:
+        if question.train_as is not None:
+            raise
+        return float("inf")
+    recipe = question.recipe.for_data(len(question.data.train))
+    seen = (recipe.epochs or 1) * min(len(question.data.train), recipe.epoch_images or len(question.data.train))
+    judged = (recipe.epochs or 1) * min(len(question.data.validation), recipe.validation_images or 10**9)
+    passes = BACKWARD * seen + judged
+    macs = [size.training_cost(arch).macs for arch in points]
+    return passes * sum(macs) / max(1, len(macs)) / rate
+
+
+def _rate(question: Question, size: TrainingSize) -> float:
+    """Measure the MACs per second of one training step on two drawn networks."""
+    points = _drawn(question, size, 6)
+    points.sort(key=lambda arch: size.training_cost(arch).macs)
+    macs = seconds = 0.0
+    with torch.random.fork_rng(devices=[]), torch_threads(question.threads):
+        for arch in points[1:3] or points:
+            each = size.training_cost(arch).macs
+            batch = int(max(2, min(64, STEP_MACS / (BACKWARD * each))))
+            seconds += _timed_step(size.twin(arch), size.resolution, batch, question.device)
+            macs += BACKWARD * each * batch
+    return macs / seconds
+
+
+def _timed_step(arch: Architecture, side: int, batch: int, device: str) -> float:
+    """Return the seconds of one forward and backward pass, after a small one to warm up."""
+    model = build(arch).to(device).train()
+    for count in (2, batch):
+        images = torch.randn(count, arch.in_channels, side, side, device=device)
+        begin = time.perf_counter()
+        functional.cross_entropy(model(images), torch.zeros(count, dtype=torch.long, device=device)).backward()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - begin
+    return max(seconds, 1e-6)
