@@ -7,14 +7,17 @@ choices standing in it. `build` turns a point into an `nn.Module`, `cost` tells 
 
 from __future__ import annotations
 
-import space.downsamples
-import space.heads
-import space.norms
-import space.stems
 from space.discover import discover
 
-for _package in ("space.mixers", "space.channel_mixers"):
-    discover(_package)  # before any type is built: families are sealed at first use
+for _where in (
+    "space.stems",
+    "space.downsamples",
+    "space.heads",
+    "space.norms",
+    "space.mixers",
+    "space.channel_mixers",
+):
+    discover(_where)  # before any type is built: families are sealed at first use
 
 # ruff: noqa: E402
 from space.arch import Architecture, Block, Stage
@@ -25,9 +28,10 @@ from space.counting import cost
 from space.describe import describe
 from space.design import DesignSpace
 from space.errors import NasError, NotInSpace, SpaceError
+from space.named import NamedModel, Published, load_published, models, named
 from space.proxy import Proxy
 from space.size import Size
-from space.source import presets, read_architecture
+from space.source import json_schema, presets, read_architecture
 
 __all__ = [
     "Architecture",
@@ -36,17 +40,23 @@ __all__ = [
     "DesignSpace",
     "FloatRange",
     "IntRange",
+    "NamedModel",
     "NasError",
     "Network",
     "NotInSpace",
     "OneOf",
     "Proxy",
+    "Published",
     "Size",
     "SpaceError",
     "Stage",
     "build",
     "cost",
     "describe",
+    "json_schema",
+    "load_published",
+    "models",
+    "named",
     "presets",
     "read_architecture",
 ]

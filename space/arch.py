@@ -32,9 +32,9 @@ class Block(Spec):
     token_mixer: TokenMixer
     channel_mixer: ChannelMixer = Mlp()
     layer_scale: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Initial value of the learnable per-channel scale on each branch (CaiT, arXiv:2103.17239); 0: no such parameter."""
+    """Initial value of a learnable scale per channel on each branch (CaiT, arXiv:2103.17239); 0: no such parameter."""
     residual_scale: bool = False
-    """Learnable per-channel scale, initially 1, on each shortcut (NormFormer, arXiv:2110.09456; MetaFormer baselines)."""
+    """Learnable scale per channel, at first 1, on each shortcut (NormFormer, arXiv:2110.09456; MetaFormers)."""
 
 
 class Stage(Spec):
@@ -69,12 +69,12 @@ class Architecture(Spec):
             none = isinstance(stage.downsample, NoDownsample)
             if index == 0 and not none:
                 raise ValueError(
-                    f"stages[0].downsample: {stage.downsample.kind!r}: the stem leads into the first stage; only 'none' is allowed"
+                    f"stages[0].downsample: {stage.downsample.kind!r}, only 'none' is allowed: the stem leads there"
                 )
             if index and none and stage.width != self.stages[index - 1].width:
                 raise ValueError(
-                    f"stages[{index}].downsample: 'none' cannot lead from {self.stages[index - 1].width} to {stage.width} "
-                    "channels; use 'strided_conv' or equal widths"
+                    f"stages[{index}].downsample: 'none', which cannot lead from {self.stages[index - 1].width} to "
+                    f"{stage.width} channels; use 'strided_conv' or equal widths"
                 )
         return self
 
@@ -86,7 +86,7 @@ class Architecture(Spec):
             sizes.append(stage.downsample.out_size(sizes[-1]))
         if min(min(s) for s in sizes) < 1:
             raise SpaceError(
-                f"stem: {self.stem.kind!r} leaves nothing of {size[0]} x {size[1]} px images; use larger images or less stride"
+                f"stem: {self.stem.kind!r}, which leaves nothing of {size[0]} x {size[1]} px images; use larger ones"
             )
         return tuple(sizes)
 
@@ -112,6 +112,6 @@ class Architecture(Spec):
 
     @property
     def id(self) -> str:
-        """16 hex digits of the function: a new field with a default leaves old ids alone, a changed default does not."""
+        """16 hex digits of the function. A new field with a default leaves old ids alone, a new default does not."""
         data = self.canonical().model_dump(mode="json", exclude_defaults=True)
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]

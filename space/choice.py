@@ -1,7 +1,9 @@
+# pyright: standard
 """Choices, and the lifting of a point's type to the type that takes choices anywhere.
 
-`lift(Architecture)` rewrites each annotation `T` of the point to `T | one_of | range | repeat | use`, keeping the field's
-own rules and defaults, so that a space file has the shape of a point with choices standing in it.
+`lift(Architecture)` rewrites each annotation `T` of the point to `T | one_of | range | repeat | use`, keeping the
+field's own rules and defaults, so that a space file has the shape of a point with choices standing in it. Types made
+from types are beyond a strict checker; this file is checked by the standard rules.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class OneOf(Choice, Generic[T]):
         return tuple(self.one_of.values()) if isinstance(self.one_of, dict) else self.one_of
 
     def labels(self) -> list[Label]:
-        """Names of the alternatives: given, or scalars for themselves, specs by kind (`kind#1` when repeated), else `#i`."""
+        """Name the alternatives: as given, or scalars for themselves, specs by kind (`kind#1` if repeated), or `#i`."""
         if isinstance(self.one_of, dict):
             return list(self.one_of)
         raw: list[Label] = [_label(a, i) for i, a in enumerate(self.one_of)]
@@ -150,7 +152,8 @@ def lift(annotation: Any, meta: tuple[Any, ...] = ()) -> Any:
         return lift(base, (*meta, *extra))
     if isinstance(annotation, type) and issubclass(annotation, Spec):
         is_root = issubclass(annotation, Family) and "members" in annotation.__dict__
-        return _options(_lift_family(annotation) if is_root else lift_model(annotation))
+        lifted: Any = _lift_family if is_root else lift_model
+        return _options(lifted(annotation))
     if get_origin(annotation) is tuple and get_args(annotation)[1:] == (...,):
         item = lift(get_args(annotation)[0])
         items = Annotated[tuple[item, ...], *(meta or (None,))]
@@ -162,7 +165,7 @@ def lift(annotation: Any, meta: tuple[Any, ...] = ()) -> Any:
 
 def _lift_leaf(annotation: Any, meta: tuple[Any, ...]) -> Any:
     leaf = Annotated[annotation, *(meta or (None,))]
-    check = TypeAdapter[Any](leaf).validate_python
+    check = TypeAdapter[Any](cast("Any", leaf)).validate_python
 
     def admit(choice: IntRange | FloatRange) -> IntRange | FloatRange:
         """Hold the leaf's rules all along a range."""
@@ -175,7 +178,7 @@ def _lift_leaf(annotation: Any, meta: tuple[Any, ...]) -> Any:
 
 
 @cache
-def lift_model(model: type[Spec]) -> type[BaseModel]:
+def lift_model(model: Any) -> type[BaseModel]:
     """Return the model of the same fields, each lifted."""
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
@@ -186,7 +189,7 @@ def lift_model(model: type[Spec]) -> type[BaseModel]:
 
 
 @cache
-def _lift_family(root: type[Family]) -> Any:
+def _lift_family(root: Any) -> Any:
     def schema(_: Any, source: Any, handler: Any) -> Any:  # built late: a family may contain itself
         members = sorted(root.members.items())
         choices = {kind: handler.generate_schema(lift_model(member)) for kind, member in members}

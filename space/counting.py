@@ -1,7 +1,7 @@
 """What a network costs: by formula from the point, and counted on the built module.
 
-The formula answers in well under a millisecond, so that limits can be checked on thousands of points before any training;
-that it equals the count is a law of the test suite, for every mixer and for random points.
+The formula answers in well under a millisecond, so that limits can be checked on thousands of points before any
+training; that it equals the count is a law of the test suite, for every mixer and for random points.
 """
 
 from __future__ import annotations
@@ -55,17 +55,21 @@ def cost(arch: Architecture, resolution: int | Size = 224) -> Cost:
 class _Written(TorchDispatchMode):
     """Counts the elements that convolutions and matrix products write."""
 
-    names = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm", "_scaled_dot_product_flash_attention_for_cpu"})
+    names = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm"})
 
     def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
+        self.elements: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out: Any = func(*args, **(kwargs or {}))
         if func.overloadpacket.__name__ in self.names:
-            self.elements += (out[0] if isinstance(out, tuple) else out).numel()
+            self.elements += int(out.numel())
         return out
+
+
+PAIR = 2
+"""Images that are counted together: batch normalisation cannot train on a single 1 x 1 map."""
 
 
 class Counted(NamedTuple):
@@ -76,7 +80,10 @@ class Counted(NamedTuple):
 
 
 def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
-    """Count a module on the meta device for an input of `shape` [1, channels, height, width], without running it."""
+    """Count a module on the meta device for one image of `shape` [1, channels, height, width], without running it.
+
+    The module itself is moved to the meta device.
+    """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     meta = module.to("meta").train()
@@ -86,11 +93,13 @@ def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         if id(tensor) not in owned and not (tensor._base is not None and id(tensor._base) in owned):
-            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage.nbytes()  # pyright: ignore[reportPrivateUsage]
         return tensor
 
-    x = torch.empty(shape, device="meta", requires_grad=True)
+    x = torch.empty((PAIR, *shape[1:]), device="meta", requires_grad=True)
     with sdpa_kernel(SDPBackend.MATH), flops, written, saved_tensors_hooks(keep, lambda t: t):
         meta(x)
     params = sum(p.numel() for p in meta.parameters() if p.requires_grad)
-    return Counted(Cost(params, flops.get_total_flops() // 2, written.elements), sum(kept.values()))
+    macs = flops.get_total_flops() // 2 // PAIR
+    return Counted(Cost(params, macs, written.elements // PAIR), sum(kept.values()) // PAIR)

@@ -123,6 +123,7 @@ class DesignSpace:
     def _never_valid(self, rounds: int = 200) -> list[str]:
         """Name the choices that occur in no valid point, by each-choice coverage."""
         rng, tries, valid, why = random.Random(0), Counter[Any](), set[Any](), dict[Any, str]()
+        why_not = ""
         for _ in range(rounds):
             taken: list[tuple[str, Any]] = []
 
@@ -138,6 +139,9 @@ class DesignSpace:
                 self.realise(choose)
                 valid.update(taken)
             except ValidationError as error:
-                why |= dict.fromkeys(taken, "; ".join(explain(error, {})))
+                why_not = "; ".join(explain(error, {}))
+                why |= dict.fromkeys(taken, why_not)
+        if not valid and why_not:
+            return [why_not]
         dead = sorted(why.keys() - valid, key=lambda k: (len(k[0]), str(k)))
         return [f"{path}: {value!r} is never valid: {why[path, value]}" for path, value in dead]

@@ -50,8 +50,12 @@ def path_of(steps: Sequence[str | int]) -> str:
 def _user_steps(loc: tuple[str | int, ...], data: Any) -> list[str | int]:
     """Keep the steps that lead somewhere in the user's own data; pydantic's tags do not."""
     steps: list[str | int] = []
-    here = data
+    here, tag = data, None
     for index, step in enumerate(loc):
+        if step in CHOICE_TAGS and step != tag:  # the tag of a choice; its field of the same name comes next
+            tag = step
+            continue
+        tag = None
         if isinstance(here, BaseModel):
             here = {name: getattr(here, name) for name in type(here).model_fields}
         if isinstance(here, dict):
@@ -59,7 +63,7 @@ def _user_steps(loc: tuple[str | int, ...], data: Any) -> list[str | int]:
             if step in table:
                 steps.append(step)
                 here = table[step]
-            elif index == len(loc) - 1 and step not in CHOICE_TAGS and table.get("kind") != step:
+            elif index == len(loc) - 1 and table.get("kind") != step:
                 steps.append(step)  # a missing field is not in the data, and yet is the place
             continue
         if isinstance(here, (list, tuple)) and isinstance(step, int) and step < len(cast("Sequence[Any]", here)):
@@ -102,6 +106,8 @@ def explain(error: ValidationError, data: Any, fields_at: Any = None) -> list[st
     """
     faults: dict[str, str] = {}
     for fault in error.errors():
+        if fault["type"] == "value_error" and not fault["loc"]:  # a rule across fields names its own place
+            return [str(fault["msg"]).removeprefix("Value error, ")]
         steps = _user_steps(fault["loc"], data)
         fields: Sequence[str] = fields_at(fault["loc"]) if fields_at and fault["type"] == "extra_forbidden" else ()
         what, allowed = _sentence(fault, fields)

@@ -1,8 +1,8 @@
 """Drawing points under limits, also where fewer than one uniform draw in ten thousand is feasible.
 
-Blind rejection is hopeless there. The first uniform draw is taken where it is feasible, which leaves every feasible point
-a positive probability; otherwise a draw walks to the feasible set by Gibbs steps on the violation: one choice at a time,
-mostly a number that fixes the size, is redrawn among the values that are feasible, or else in favour of less violation.
+Blind rejection is hopeless there. The first uniform draw is taken where it is feasible, which leaves every feasible
+point a positive probability; otherwise a draw walks to the feasible set by Gibbs steps on the violation: one choice at
+a time, mostly a number that fixes the size, is redrawn among the values that are feasible, or else in favour of less.
 A few more steps inside the set forget the way in.
 """
 
@@ -89,8 +89,7 @@ def _step(space: DesignSpace, state: _State, rng: random.Random, violation: Viol
     path = _path(state, rng)
     if path is None:
         return state
-    values: list[Any] = support(state.domains[path])
-    tried = rng.sample(values, min(VALUES_TRIED, len(values)))
+    tried = _values(state.domains[path], state.params[path], rng)
     moved = (_replayed(space, state.params | {path: value}, rng, violation) for value in tried)
     states = [state, *(s for s in moved if s is not None)]
     inside = [s for s in states if s.over <= 0]
@@ -100,6 +99,16 @@ def _step(space: DesignSpace, state: _State, rng: random.Random, violation: Viol
     if not math.isfinite(least):
         return rng.choice(states)
     return rng.choices(states, [math.exp(-8 * (s.over - least) / least) for s in states])[0]
+
+
+def _values(domain: Domain, current: Value, rng: random.Random) -> list[Any]:
+    """Values to try: some anywhere, and of a number its neighbours, half of it and the least."""
+    values: list[Any] = support(domain)
+    if isinstance(domain, OneOf) or current not in values:
+        return rng.sample(values, min(VALUES_TRIED, len(values)))
+    at = values.index(current)
+    near = [values[i] for i in (0, at // 2, at - 1, at + 1) if 0 <= i < len(values)]
+    return near + rng.sample(values, min(VALUES_TRIED // 2, len(values)))
 
 
 def _path(state: _State, rng: random.Random) -> str | None:

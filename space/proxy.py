@@ -27,7 +27,7 @@ class Proxy(Spec):
     """Side of the twin's images in pixels."""
 
     def shrink(self, arch: Architecture) -> Architecture:
-        """Return the twin of `arch`, fitted to this resolution. Raises SpaceError where the images are too small for it."""
+        """Return the twin of `arch`, fitted to this resolution. Raises SpaceError where the images are too small."""
         stages = tuple(self._shrunken(stage) for stage in arch.canonical().stages)
         return arch.model_copy(update={"stages": stages}).fitted(self.resolution)
 

@@ -84,5 +84,5 @@ def _sum(parts: list[Counts]) -> Counts:
 def _product(parts: list[Counts]) -> Counts:
     out: Counts = {frozenset(): 1}
     for part in parts:
-        out = _sum([{a | b: m * n for b, n in part.items()} for a, m in out.items()])
+        out = _sum([{a | b: m * n} for a, m in out.items() for b, n in part.items()])
     return out

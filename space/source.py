@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key: Any = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
+            key = cast("Any", self).construct_object(key_node, deep=True)
             if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
                 mark = key_node.start_mark
                 raise SpaceError(f"line {mark.line + 1}: key {key!r} stands twice in one mapping")
@@ -80,8 +80,8 @@ class Source(NamedTuple):
             settings = _Extras.model_validate(extras)
         except ValidationError as error:
             raise _located(error, name, extras) from None
-        root = _typed(lifted(Architecture), point, name)
-        typed = _definitions(root, cast("dict[str, Any]", dict(cast("dict[str, Any]", lets))), name)
+        root = _typed(_adapter(), point, name)
+        typed = _definitions(root, dict(cast("dict[str, Any]", lets)), name)
         return cls(name, text, root, typed, settings.resolution, settings.proxy if "proxy" in extras else None)
 
 
@@ -133,9 +133,14 @@ def load_yaml(text: str, name: str) -> dict[str, Any]:
 
 
 @cache
-def lifted(spec: type[Spec]) -> TypeAdapter[Any]:
-    """Return the validator of the space type over `spec`."""
-    return TypeAdapter[Any](lift(spec))
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter[Any](lift(Architecture))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of space files, for editors."""
+    schema = _adapter().json_schema()
+    return schema | {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "nas design space"}
 
 
 def _typed(adapter: TypeAdapter[Any], tree: Any, name: str, prefix: str = "") -> Any:
@@ -158,7 +163,8 @@ def _definitions(root: Any, lets: dict[str, Any], name: str) -> dict[str, Any]:
             queue += list(uses(typed[use.use]))
         elif use.use not in typed:
             raise SpaceError(
-                f"{name}: use: {use.use!r} is not under let; known: {', '.join(known) or 'none'}{nearest(use.use, known)}"
+                f"{name}: use: {use.use!r} is not under let; known: {', '.join(known) or 'none'}"
+                + nearest(use.use, known)
             )
     for use in [*uses(root), *(inner for node in typed.values() for inner in uses(node))]:
         if use.times > 1 and not _counts(typed[use.use]):
@@ -203,7 +209,7 @@ def _located(error: ValidationError, name: str, data: Any, prefix: str = "") -> 
 
 
 def fields_at(loc: tuple[str | int, ...]) -> list[str]:
-    """Name the fields allowed where pydantic found one too many, by following the location through the point's types."""
+    """Name the fields allowed where pydantic found one too many: follow the location through the point's types."""
     here: Any = Architecture
     node: str | None = None
     for step in loc[:-1]:
@@ -235,4 +241,4 @@ def _spec_of(model: Any, field: str) -> Any:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Spec) else None
 
 
-__all__ = ["Source", "fields_at", "lifted", "load_yaml", "presets", "read_architecture", "read_text"]
+__all__ = ["Source", "fields_at", "json_schema", "load_yaml", "presets", "read_architecture", "read_text"]

@@ -53,7 +53,7 @@ def _other(values: list[Any], current: Any, rng: random.Random) -> Any:
 
 
 def crossover(space: DesignSpace, a: Architecture, b: Architecture, rng: random.Random) -> Architecture:
-    """Take each choice from `a` or `b` by a fair coin; what is open in neither is drawn. Raises NotInSpace, SpaceError."""
+    """Take each choice from `a` or `b` by a fair coin; draw what is open in neither. Raises NotInSpace, SpaceError."""
     from_a, from_b = space.encode(a), space.encode(b)
     for _ in range(TRIES):
         params = from_a | from_b | {path: value for path, value in from_a.items() if rng.random() < 0.5}

@@ -1,3 +1,4 @@
+# pyright: standard
 """The walk over a space's nodes and its inverse.
 
 `realise` asks a chooser at every open choice, in file order; `encode` returns the choices that yield a point, or says

@@ -1,0 +1,45 @@
+"""Drawing under limits."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from space import Architecture, DesignSpace, SpaceError, cost
+
+
+def under(limit: float, resolution: int):  # noqa: ANN201
+    def violation(arch: Architecture) -> float:
+        return max(0.0, cost(arch, resolution).params / limit - 1)
+
+    return violation
+
+
+def test_points_under_a_limit_that_no_uniform_draw_meets() -> None:
+    space, rng = DesignSpace.load("metaformer"), random.Random(0)
+    violation = under(1.5e5, 224)
+    blind = [space.sample(rng) for _ in range(2000)]
+    drawn = [space.sample_feasible(rng, violation) for _ in range(25)]
+    assert sum(violation(p) <= 0 for p in blind) <= 1
+    assert all(violation(p) <= 0 and p in space for p in drawn)
+    assert len({p.id for p in drawn}) == 25
+    kinds = {b.token_mixer.kind for p in drawn for s in p.stages for b in s.pattern}
+    assert len(kinds) >= 5
+
+
+def test_every_feasible_point_of_a_small_space_turns_up() -> None:
+    space = DesignSpace.from_yaml(
+        "stem: {kind: patchify}\nstages: [{width: {int_range: [8, 32], step: 8}, depth: {int_range: [1, 3]}, "
+        "pattern: [{token_mixer: {one_of: [{kind: pool}, {kind: identity}]}}]}]"
+    )
+    rng, violation = random.Random(0), under(40_000, 32)
+    everything = {p.id: p for p in (space.sample(rng) for _ in range(2000))}
+    feasible = {key for key, p in everything.items() if violation(p) <= 0}
+    assert 0 < len(feasible) < len(everything)
+    assert {space.sample_feasible(rng, violation).id for _ in range(600)} == feasible
+
+
+def test_an_impossible_limit_is_refused_with_how_close_it_came() -> None:
+    with pytest.raises(SpaceError, match="no point within the limits found; the closest is over by"):
+        DesignSpace.load("tiny").sample_feasible(random.Random(0), under(100, 32))
