@@ -9,23 +9,18 @@ from datetime import datetime
 from space.errors import NasError
 
 _REFERENCE = re.compile(r"(?P<study>[^:/\\]+):(?P<number>[0-9]+)")
-_LONGEST = 100
+_STUDY = re.compile(r"\w[\w.-]{0,99}")
 
 
 def check_study_name(name: str) -> str:
-    """Return the name if a study may bear it.
+    """Return the name if a study may bear it: what the store takes, so that no shell, path or reference trips over it.
 
-    Raises:  NasError when it is empty, longer than 100 characters, unprintable, or holds a `:`, `/` or `\\`,
-             which would make `STUDY:NUMBER` and paths ambiguous.
+    Raises:  NasError naming what is allowed.
     """
-    bad = next((c for c in name if not c.isprintable() or c in ":/\\"), None)
-    if bad is not None:
+    if _STUDY.fullmatch(name) is None:
         raise NasError(
-            f"study name {name!r}: holds {bad!r}, allowed are printable characters other than ':', '/', '\\'"
-        )
-    if not name.strip() or name != name.strip() or len(name) > _LONGEST or name.startswith("-"):
-        raise NasError(
-            f"study name {name!r}: allowed are 1 to {_LONGEST} characters that begin with neither '-' nor a blank"
+            f"study name: {name!r}, allowed: up to 100 letters, digits, '_', '-' and '.', "
+            "beginning with a letter, digit or '_'"
         )
     return name
 
