@@ -86,9 +86,7 @@ def export(
     return Bundle(target, card)
 
 
-def _network(
-    reference: str, store: Store, untrained: bool, resolution: int | None
-) -> tuple[nn.Module, NetworkFacts]:
+def _network(reference: str, store: Store, untrained: bool, resolution: int | None) -> tuple[nn.Module, NetworkFacts]:
     """Return the trained network, or where there is none and `untrained` allows it, one of initial weights."""
     path = Path(reference)
     if is_checkpoint(path) and path.exists():

@@ -127,9 +127,7 @@ def _train(plan: TrainingPlan, on_epoch: OnEpoch | None) -> None:
         )  # fmt: skip
         seconds = before + time.monotonic() - start
         opened = plan.data.unsealed()
-        test = evaluate(
-            network, opened.test, opened, device=plan.device, threads=plan.threads, amp=plan.recipe.amp
-        )
+        test = evaluate(network, opened.test, opened, device=plan.device, threads=plan.threads, amp=plan.recipe.amp)
         scores = (_score("validation", validation, plan.data), _score("test", test, opened))
         save_checkpoint(plan.checkpoint, network, _facts(plan, seconds, scores))
 
@@ -142,9 +140,7 @@ def _score(split: Literal["validation", "test"], found: dict[str, float], data: 
 def _facts(plan: TrainingPlan, seconds: float, scores: tuple[Score, ...]) -> NetworkFacts:
     data, (nas_version, torch_version) = plan.data, versions()
     images = {"train": len(data.train), "validation": len(data.validation), "test": len(data.sealed_test)}
-    facts = DataFacts(
-        name=data.name, spec=data.spec, fingerprint=data.fingerprint, seed=plan.data_seed, images=images
-    )
+    facts = DataFacts(name=data.name, spec=data.spec, fingerprint=data.fingerprint, seed=plan.data_seed, images=images)
     training = TrainingFacts(
         data=facts,
         recipe=plan.recipe.model_dump(mode="json"),
