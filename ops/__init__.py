@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from ops.depthwise_conv2d import depthwise_conv2d
+
+__all__ = ["depthwise_conv2d"]

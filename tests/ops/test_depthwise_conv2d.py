@@ -1,0 +1,79 @@
+"""The fast paths of the depthwise convolution are the reference, outputs and gradients."""
+
+import pytest
+import torch
+from ops.depthwise_conv2d import depthwise_conv2d
+from ops.depthwise_conv2d.reference import reference
+from ops.depthwise_conv2d.small_maps import pays, reachable, small_maps
+
+SHAPES = [
+    (1, 1), (2, 2), (3, 3), (4, 4), (5, 7), (1, 6), (8, 8), (13, 14), (17, 16),
+]  # fmt: skip
+KERNELS = [(3, 3), (7, 7), (31, 31), (1, 11), (51, 5)]
+
+
+def _gradients(function, x, weight, bias):
+    x, weight, bias = (t.detach().clone().requires_grad_() for t in (x, weight, bias))
+    out = function(x, weight, bias)
+    out.backward(torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape))
+    return out, x.grad, weight.grad, bias.grad
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_output_and_gradients_equal_the_reference(shape, kernel, layout):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, *shape, generator=generator, dtype=torch.float64).contiguous(memory_format=layout)
+    weight = torch.randn(3, 1, *kernel, generator=generator, dtype=torch.float64)
+    bias = torch.randn(3, generator=generator, dtype=torch.float64)
+    ours, law = _gradients(small_maps, x, weight, bias), _gradients(reference, x, weight, bias)
+    for mine, expected in zip(ours, law, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_taps_that_meet_no_map_get_no_gradient():
+    x, weight = torch.randn(2, 3, 2, 2), torch.randn(3, 1, 7, 7, requires_grad=True)
+    depthwise_conv2d(x, weight).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad[:, :, 2:5, 2:5].abs().min() > 0
+    weight.grad[:, :, 2:5, 2:5] = 0
+    assert weight.grad.abs().max() == 0
+
+
+def test_reachable_keeps_all_taps_of_kernels_smaller_than_the_map():
+    weight = torch.randn(3, 1, 7, 5)
+    assert reachable(weight, 8, 8).shape == (3, 1, 7, 5)
+    assert reachable(weight, 2, 8).shape == (3, 1, 3, 5)
+    assert torch.equal(reachable(weight, 1, 1), weight[:, :, 3:4, 2:3])
+
+
+def test_only_training_on_a_cpu_takes_the_fast_path():
+    x, weight = torch.randn(1, 3, 4, 4), torch.randn(3, 1, 7, 7, requires_grad=True)
+    assert pays(x, weight)
+    assert not pays(x, weight.detach())
+    assert not pays(x.to("meta"), weight)
+    with torch.no_grad():
+        assert not pays(x, weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not pays(x, weight)
+
+
+def test_export_sees_one_plain_convolution():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(3, 1, 7, 7))
+
+        def forward(self, x):
+            return depthwise_conv2d(x, self.weight)
+
+    program = torch.export.export(Net(), (torch.randn(1, 3, 4, 4),))
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert called == ["aten.conv2d.default"]
+
+
+@pytest.mark.parametrize("weight", [(3, 1, 4, 3), (2, 1, 3, 3), (3, 3, 3, 3)])
+def test_even_kernels_and_other_widths_are_refused(weight):
+    with pytest.raises(ValueError, match=r"depthwise_conv2d: weight .* allowed: \(3, 1, odd, odd\)"):
+        depthwise_conv2d(torch.randn(1, 3, 8, 8), torch.randn(weight))
