@@ -26,7 +26,7 @@ class EvaluationError(NasError):
 
 
 class Evaluator(Family):
-    """Measures a network. A member declares `metrics` and returns exactly these; a changed result is a new `version`."""
+    """Measures a network. A member returns exactly the `metrics` it declares; a changed result is a new `version`."""
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ()
@@ -78,7 +78,7 @@ def run_job(job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:
             raise EvaluationError(f"{evaluator.kind}: measured {sorted(found)}, declared: {sorted(evaluator.metrics)}")
         for name, measured in found.items():
             if name not in METRICS or measured.unit != METRICS[name].unit:
-                raise EvaluationError(f"{evaluator.kind}: {name} in {measured.unit!r}, allowed: the known metrics and units")
+                raise EvaluationError(f"{evaluator.kind}: {name} in {measured.unit!r} is no known metric in its unit")
             if not math.isfinite(measured.value):
                 raise EvaluationError(f"{evaluator.kind}: {name} is {measured.value!r}, allowed: finite numbers")
         results |= found

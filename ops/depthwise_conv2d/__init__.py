@@ -19,8 +19,7 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     Source:  large kernels on small maps as in RepLKNet, arXiv:2203.06717, sec. 3; implementation our own.
     """
     tall, wide = weight.shape[2:]
-    if not tall % 2 or not wide % 2 or weight.shape[:2] != (x.shape[1], 1):
-        raise ValueError(
-            f"depthwise_conv2d: weight {tuple(weight.shape)} for {x.shape[1]} channels, allowed: ({x.shape[1]}, 1, odd, odd)"
-        )
+    width = x.shape[1]
+    if not tall % 2 or not wide % 2 or weight.shape[:2] != (width, 1):
+        raise ValueError(f"depthwise_conv2d: weight {tuple(weight.shape)}, allowed: ({width}, 1, odd, odd)")
     return small_maps(x, weight, bias) if pays(x, weight) else reference(x, weight, bias)

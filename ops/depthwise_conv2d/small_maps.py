@@ -33,7 +33,6 @@ def pays(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
     )
 
 
@@ -42,14 +41,14 @@ def small_maps(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     height, width = x.shape[2:]
     weight = reachable(weight, height, width)
     positions, taps = height * width, weight.shape[2] * weight.shape[3]
-    if positions > LARGEST_MAP or positions >= PAYS * taps and positions > 1:
+    if positions > LARGEST_MAP or (positions >= PAYS * taps and positions > 1):
         return reference(x, weight, bias)
     out = x * weight.view(1, -1, 1, 1) if positions == 1 else _as_matrices(x, weight)
     return out if bias is None else out + bias.view(1, -1, 1, 1)
 
 
 def reachable(weight: Tensor, height: int, width: int) -> Tensor:
-    """Return the taps of [C, 1, K, L] that can meet a map of height x width: at most 2 * height - 1 by 2 * width - 1."""
+    """Return the taps of [C, 1, K, L] that can meet a map: at most 2 * height - 1 by 2 * width - 1."""
     down, across = max(weight.shape[2] // 2 - height + 1, 0), max(weight.shape[3] // 2 - width + 1, 0)
     return weight[:, :, down : weight.shape[2] - down, across : weight.shape[3] - across]
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.depthwise_conv2d.reference import reference
 from ops.depthwise_conv2d.small_maps import pays, reachable, small_maps

@@ -9,7 +9,7 @@ from trials.data.images import Images
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The images of one source. Parts that the source does not set apart itself are None and are carved from `train`."""
+    """The images of one source. Parts that it does not set apart itself are None and are carved from `train`."""
 
     name: str
     classes: tuple[str, ...]

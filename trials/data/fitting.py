@@ -15,7 +15,7 @@ NATIVE = 32
 LARGEST = 224
 """The side (pixels) above which images are shrunk unless a resolution is asked for."""
 PADDING = 4
-"""Images at most this many pixels short of the side are padded rather than enlarged: 28 -> 32 as usual for such data."""
+"""Images at most this many pixels short of the side are padded, not enlarged: 28 -> 32, as is usual for such data."""
 CHUNK = 8192
 
 _GRAY_MODES = frozenset({"1", "L", "LA", "La", "I"})
@@ -32,7 +32,7 @@ def is_gray(mode: str) -> bool:
 
 
 def fit_array(images: Tensor, side: int) -> Tensor:
-    """Bring uint8 [N, C, H, W] to [N, C, side, side]: padded with black if nearly that size, else resized and cropped."""
+    """Bring uint8 [N, C, H, W] to [N, C, side, side]: padded with black if nearly that size, else resized, cropped."""
     height, width = images.shape[-2:]
     if _pads(height, width, side):
         top, left = (side - height) // 2, (side - width) // 2

@@ -77,7 +77,7 @@ class ImageData:
     def test(self) -> Split:
         """The test images. Raises DataError while sealed: a search must not see them."""
         if self.is_sealed:
-            raise DataError(f"{self.name}: the test images are sealed, data.unsealed().test opens them for a final figure")
+            raise DataError(f"{self.name}: the test images are sealed, data.unsealed() opens them for a final figure")
         return self.sealed_test
 
     def unsealed(self) -> ImageData:

@@ -46,7 +46,7 @@ def find_source(spec: str) -> Source:
     path, words = Path(spec).expanduser(), source_words()
     try:
         if path.is_dir():
-            os.listdir(path)
+            next(path.iterdir(), None)
             raise DataError(f"{spec}: holds no folders of images and no IDX files, one of them is needed")
         if path.exists():
             raise DataError(f"{spec}: is a file, allowed: a folder of class folders, a folder of IDX files, or a word")

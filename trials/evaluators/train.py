@@ -16,7 +16,7 @@ from trials.training import fit
 
 
 class Train(Evaluator):
-    """Train the job's network by its recipe; accuracy and loss on the validation images. The test images stay sealed."""
+    """Train the job's network by its recipe; accuracy and loss are those on the validation images."""
 
     kind: Literal["train"] = "train"
     version: ClassVar[int] = 1

@@ -136,5 +136,5 @@ def mix(images: Tensor, labels: Tensor, recipe: Recipe, generator: Generator) ->
 def _beta(alpha: float, generator: Generator) -> float:
     """Draw from Beta(alpha, alpha) with our own generator (as a ratio of Gamma draws)."""
     concentration = torch.full((2,), alpha, dtype=torch.float64)
-    a, b = torch._standard_gamma(concentration, generator).tolist()  # pyright: ignore[reportPrivateUsage]
+    a, b = torch._standard_gamma(concentration, generator).tolist()  # pyright: ignore[reportPrivateImportUsage]
     return a / (a + b) if a + b > 0 else 0.5

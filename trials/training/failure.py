@@ -5,5 +5,5 @@ from __future__ import annotations
 from space.errors import NasError
 
 
-class TrainingFailed(NasError):  # noqa: N818 -- the state of a trial, and reads as one
+class TrainingFailed(NasError):
     """Training ended without a usable network: when, and why."""

@@ -43,7 +43,7 @@ def fit(
     thread count are left as they were.
     """
     if recipe.resolution not in (None, data.resolution):
-        raise TrainingFailed(f"recipe {recipe.name!r}: trains at {recipe.resolution} px, the data has {data.resolution} px")
+        raise TrainingFailed(f"recipe {recipe.name!r}: {recipe.resolution} px, but the data has {data.resolution} px")
     recipe = recipe.for_data(len(data.train))
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
     identity = _identity(model, data, recipe, seed)

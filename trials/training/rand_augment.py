@@ -21,8 +21,10 @@ GRAY = [124.0, 116.0, 104.0]
 Operator = Callable[[Tensor, float], Tensor]
 
 
-def _affine(image: Tensor, *, angle: float = 0, across: float = 0, down: float = 0, shear: tuple[float, float]) -> Tensor:
-    offset = [round(across * image.shape[-1]), round(down * image.shape[-2])]
+def _affine(
+    image: Tensor, angle: float = 0, shift: tuple[float, float] = (0, 0), shear: tuple[float, float] = (0, 0)
+) -> Tensor:
+    offset = [float(round(part * side)) for part, side in zip(shift, (image.shape[-1], image.shape[-2]), strict=True)]
     bilinear = functional.InterpolationMode.BILINEAR
     return functional.affine(image, angle, offset, 1.0, list(shear), interpolation=bilinear, fill=GRAY)
 
@@ -31,7 +33,7 @@ OPERATORS: dict[str, Operator] = {
     "autocontrast": lambda x, _: functional.autocontrast(x),
     "equalize": lambda x, _: functional.equalize(x),
     "invert": lambda x, _: functional.invert(x),
-    "rotate": lambda x, s: _affine(x, angle=30 * s, shear=(0, 0)),
+    "rotate": lambda x, s: _affine(x, angle=30 * s),
     "posterize": lambda x, s: functional.posterize(x, 4 - round(3 * abs(s)) + 1),
     "solarize": lambda x, s: functional.solarize(x, 256 * (1 - abs(s))),
     "color": lambda x, s: functional.adjust_saturation(x, 1 + 0.9 * s),
@@ -40,8 +42,8 @@ OPERATORS: dict[str, Operator] = {
     "sharpness": lambda x, s: functional.adjust_sharpness(x, 1 + 0.9 * s),
     "shear_x": lambda x, s: _affine(x, shear=(17 * s, 0)),
     "shear_y": lambda x, s: _affine(x, shear=(0, 17 * s)),
-    "translate_x": lambda x, s: _affine(x, across=0.45 * s, shear=(0, 0)),
-    "translate_y": lambda x, s: _affine(x, down=0.45 * s, shear=(0, 0)),
+    "translate_x": lambda x, s: _affine(x, shift=(0.45 * s, 0)),
+    "translate_y": lambda x, s: _affine(x, shift=(0, 0.45 * s)),
 }
 """Each takes a uint8 image [3, H, W] and a signed strength in [-1, 1]."""
 

@@ -40,7 +40,7 @@ class Recipe(Spec):
     """Largest norm of the gradient."""
     label_smoothing: Share = 0.1
     augment: Literal["none", "light", "strong"] = "light"
-    """light: shifts or random crops, mirroring where the data allows; strong: large colour images by RandAugment, too."""
+    """light: shifts or random crops, mirroring where the data allows; strong: RandAugment for large colour images."""
     erase: Share = 0.0
     """Probability that a rectangle of an image is blanked (random erasing, arXiv:1708.04896)."""
     mixup: Annotated[float, Field(ge=0)] = 0.0

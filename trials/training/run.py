@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 from timm.utils.model_ema import ModelEmaV3
 from torch import Generator, Tensor, nn
 
@@ -20,15 +20,13 @@ from trials.training.precision import autocast, half_type
 from trials.training.recipe import Recipe
 
 CHECK_EVERY = 32
-"""Steps between two looks at the loss on a GPU, where each look waits for the device; on a CPU every step is looked at."""
+"""Steps between two looks at the loss on a GPU, where each look waits for the device; on a CPU each step has one."""
 
 
 class Run:
     """A training that stands between two epochs. `recipe.epochs` must be set (see `Recipe.for_data`)."""
 
-    def __init__(
-        self, model: nn.Module, data: ImageData, recipe: Recipe, seed: int, device: str, threads: int
-    ) -> None:
+    def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, seed: int, device: str, threads: int) -> None:
         self._data, self._recipe, self._seed, self._device, self._threads = data, recipe, seed, device, threads
         self._model = model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._optimizer = create_optimizer_v2(
@@ -61,7 +59,7 @@ class Run:
         for step, (images, labels) in enumerate(batches(self._data.train, parts, margin=True, threads=self._threads)):
             total += self._step(images, labels, step, generator)
             if self._device == "cpu" or (step + 1) % CHECK_EVERY == 0 or step + 1 == self._steps:
-                self._require(math.isfinite(total.item()), f"the loss is not finite at step {step + 1} of {self._steps}")
+                self._require(math.isfinite(total.item()), f"the loss is not finite at step {step + 1}")
         train_loss = total.item() / self._steps
         self._require(train_loss <= self._diverged, f"diverged, the training loss is {train_loss:.3g} nats")
         judged = self._judged
@@ -111,7 +109,7 @@ class Run:
         with autocast(self._device, self._recipe.amp):
             logits: Tensor = self._model(inputs)
         classes = len(self._data.classes)
-        self._require(logits.shape[1:] == (classes,), f"the network tells {logits.shape[-1]} classes apart, not {classes}")
+        self._require(logits.shape[1:] == (classes,), f"the network has {logits.shape[-1]} classes, the data {classes}")
         loss = targets.loss(logits.float(), self._recipe.label_smoothing)
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()
