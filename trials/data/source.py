@@ -30,7 +30,7 @@ class Source(Family):
 
 def _sources() -> list[Source]:
     discover("trials.data.sources")
-    return [member() for _, member in sorted(Source.members.items()) if issubclass(member, Source)]
+    return [member.model_validate({}) for _, member in sorted(Source.members.items())]
 
 
 def source_words() -> tuple[str, ...]:

@@ -25,8 +25,8 @@ HASHED_BYTES = 2**30
 class ClassFolders(Source):
     """`FOLDER/CLASS/image.png`, or `FOLDER/train/CLASS/image.png` with `val` and `test` where these are set apart.
 
-    Classes are the names of the folders in sorted order. Hidden files and files of other types are passed over. An
-    image counts as mirror-proof unless every class name is a single character, as with letters and digits.
+    Classes are the names of the folders in sorted order. Hidden files and files of other types are passed over. A
+    mirrored image is taken to keep its class unless all class names are single characters, as of letters and digits.
     """
 
     kind: Literal["class_folders"] = "class_folders"

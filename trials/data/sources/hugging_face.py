@@ -48,9 +48,10 @@ class HuggingFace(Source):
         digest = hashlib.sha256(spec.encode())
         for part, rows in found.items():
             digest.update(f"{part} {getattr(rows, '_fingerprint', '')} {len(rows)}".encode())
-            digest.update(parts[part].labels.numpy())
+            digest.update(parts[part].labels.numpy().data)
+        mirror = any(len(each) > 1 for each in classes)  # names of one character are digits or letters
         return Contents(
-            name.rsplit("/", 1)[-1], classes, parts["train"], any(len(each) > 1 for each in classes), digest.hexdigest(),
+            name.rsplit("/", 1)[-1], classes, parts["train"], mirror, digest.hexdigest(),
             validation=parts.get("validation"), test=parts.get("test"),
         )  # fmt: skip
 

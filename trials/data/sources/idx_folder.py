@@ -54,8 +54,8 @@ class IdxFolder(Source):
         digest = hashlib.sha256()
         for part in (train, test):
             if part is not None:
-                digest.update(part.pixels.numpy())
-                digest.update(part.labels.numpy())
+                digest.update(part.pixels.numpy().data)
+                digest.update(part.labels.numpy().data)
         labels = train.labels.to(torch.uint8).numpy()
         fashion = hashlib.sha256(labels.tobytes()).hexdigest() == FASHION_LABELS
         count = 1 + max(int(part.labels.max()) for part in (train, test) if part is not None)

@@ -30,6 +30,8 @@ class Entry:
     mirror: bool = True
     classes: tuple[str, ...] = ()
     """Class names where the data set carries none."""
+    elsewhere: str = ""
+    """Where else it can be had."""
 
 
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -40,7 +42,10 @@ ENTRIES: Mapping[str, Entry] = {
     "cifar10": Entry("CIFAR10", _FLAG),
     "cifar100": Entry("CIFAR100", _FLAG),
     "dtd": Entry("DTD", _THREE),
-    "fashion-mnist": Entry("FashionMNIST", _FLAG),
+    "fashion-mnist": Entry(
+        "FashionMNIST", _FLAG,
+        elsewhere="; Debian has it as the package dataset-fashion-mnist, which installs /usr/share/datasets/fashion-mnist",
+    ),
     "flowers102": Entry("Flowers102", _THREE),
     "food101": Entry("Food101", _SPLIT),
     "imagenette": Entry("Imagenette", {"train": {"split": "train"}, "test": {"split": "val"}}),
@@ -77,9 +82,9 @@ class TorchvisionNames(Source):
         parts = {part: _images(spec, data) for part, data in found.items()}
         digest = hashlib.sha256(spec.encode())
         for images in parts.values():
-            digest.update(images.labels.numpy())
+            digest.update(images.labels.numpy().data)
             if isinstance(images, ArrayImages):
-                digest.update(images.pixels.numpy())
+                digest.update(images.pixels.numpy().data)
         classes = entry.classes or tuple(_class_name(each) for each in found["train"].classes)
         return Contents(
             spec, classes, parts["train"], entry.mirror, digest.hexdigest(),
@@ -110,7 +115,7 @@ def _downloaded(make: Callable[..., Any], entry: Entry, spec: str, folder: Path)
         why = " ".join(str(error).split())[:120]
         raise DataError(
             f"{spec}: could not be downloaded ({why}); put torchvision's files of {entry.name} into {folder}, "
-            "or pass a folder of class folders or of IDX files"
+            f"or pass a folder of class folders or of IDX files{entry.elsewhere}"
         ) from None
 
 
