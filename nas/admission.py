@@ -126,4 +126,5 @@ class Admission:
                 raise
             limits = ", ".join(map(str, self.limits))
             closest = str(error).rpartition("; ")[2]
-            raise ObjectiveError(f"limits {limits}: no network of {self.space.space.name} meets them; {closest}") from None
+            text = f"limits {limits}: no network of {self.space.space.name} meets them; {closest}"
+            raise ObjectiveError(text) from None

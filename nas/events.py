@@ -128,9 +128,7 @@ class Finished:
     """True when no new feasible point could be found before the budget was spent."""
 
 
-Event = (
-    Started | Notice | Suggested | Rejected | TrialStarted | EpochReported | TrialFinished | FrontChanged | Finished
-)
+Event = Started | Notice | Suggested | Rejected | TrialStarted | EpochReported | TrialFinished | FrontChanged | Finished
 Listener = Callable[[Event], None]
 
 

@@ -6,6 +6,7 @@ data. The choices and their paths stay the same.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 
@@ -16,10 +17,10 @@ from space.walk import Chooser, Domain, Params, Value, support
 
 
 class FittedSpace:
-    """The points of `space` with `classes` and `in_channels` put in, and with mixers fitted to images of `resolution`."""
+    """The points of `space` with `classes` and `in_channels` put in, and mixers fitted to images of `resolution`."""
 
     def __init__(self, space: DesignSpace, *, classes: int, in_channels: int, resolution: int | None = None) -> None:
-        """Keep the space and what its own points have, to be able to encode. `resolution` None: the space's own."""
+        """Keep the space, and what its own points have, so as to encode. `resolution` None: the space's own."""
         self.space = space
         self.resolution = resolution or space.resolution
         self._own = space.sample(random.Random(0))
@@ -33,7 +34,7 @@ class FittedSpace:
         )
 
     def fit(self, arch: Architecture) -> Architecture:
-        """Return the network with the data's classes, channels and resolution; one that cannot run there stays unfitted."""
+        """Return the network with the data's classes, channels and resolution; unfitted where it cannot run there."""
         fitted = arch.model_copy(update=self._update)
         if self.resolution == self.space.resolution:
             return fitted
@@ -48,12 +49,18 @@ class FittedSpace:
 
     def encode(self, arch: Architecture) -> Params:
         """Return the choices that yield `arch`, whatever its classes, channels and fitting. Raises NotInSpace."""
+        return self.space.encode(self._unfitted(arch))
+
+    def mutate(self, arch: Architecture, rng: random.Random) -> Architecture:
+        """Redraw one choice; see `DesignSpace.mutate`. Raises NotInSpace, SpaceError."""
+        return self.fit(self.space.mutate(self._unfitted(arch), rng))
+
+    def _unfitted(self, arch: Architecture) -> Architecture:
         own = arch.model_copy(update={"classes": self._own.classes, "in_channels": self._own.in_channels})
         try:
-            own = own.fitted(self.space.resolution)
+            return own.fitted(self.space.resolution)
         except SpaceError:
-            pass  # smaller than the space's own images allow: encode as it stands
-        return self.space.encode(own)
+            return own  # it cannot run at the space's own resolution: nothing to fit
 
     def decode(self, params: Params) -> Architecture:
         """Return the fitted point of these choices. Raises SpaceError."""
@@ -76,22 +83,29 @@ class FittedSpace:
 
     def points(self) -> Iterator[Architecture]:
         """Yield every point of a space without real ranges, in file order; meant for small spaces."""
-        prefix: list[tuple[list[Value], int]] = []
+        path: list[tuple[list[Value], int]] = []
         while True:
-            taken: list[tuple[list[Value], int]] = []
-
-            def choose(path: str, domain: Domain, taken: list[tuple[list[Value], int]] = taken) -> Value:
-                step = len(taken)
-                taken.append(prefix[step] if step < len(prefix) else (support(domain), 0))
-                return taken[step][0][taken[step][1]]
-
-            try:
-                yield self.realise(choose)
-            except ValidationError:
-                pass  # these choices break a rule across fields: no point
-            while taken and taken[-1][1] + 1 == len(taken[-1][0]):
-                taken.pop()
-            if not taken:
+            walk = _Walk(path)
+            with contextlib.suppress(ValidationError):  # these choices break a rule across fields: no point
+                yield self.realise(walk)
+            path = walk.path
+            while path and path[-1][1] + 1 == len(path[-1][0]):
+                path.pop()
+            if not path:
                 return
-            values, index = taken.pop()
-            prefix = [*taken, (values, index + 1)]
+            values, index = path.pop()
+            path.append((values, index + 1))
+
+
+class _Walk:
+    """A chooser that follows a path of (values, index) and takes the first value of every choice beyond it."""
+
+    def __init__(self, prefix: list[tuple[list[Value], int]]) -> None:
+        self.path: list[tuple[list[Value], int]] = []
+        self._prefix = prefix
+
+    def __call__(self, path: str, domain: Domain) -> Value:
+        step = len(self.path)
+        self.path.append(self._prefix[step] if step < len(self._prefix) else (support(domain), 0))
+        values, index = self.path[-1]
+        return values[index]

@@ -32,7 +32,7 @@ class Flight:
     """Workers that died under it; a driver's death is not held against a trial."""
     state: str = "queued"
     started: bool = False
-    measured: dict[str, tuple[int, dict[str, Measured]]] = field(default_factory=dict[str, tuple[int, dict[str, Measured]]])
+    measured: dict[str, tuple[int, dict[str, Measured]]] = field(default_factory=dict)
     """Per evaluator kind: its version and what it measured."""
     begin: float = 0.0
 
@@ -79,7 +79,7 @@ class Flight:
 
 
 def next_evaluators(flight: Flight, settings: SearchSettings) -> tuple[Evaluator, ...]:
-    """Return what is to be run next: first alone what a limit needs, so that no training is wasted; then all the rest."""
+    """Return what is to be run next: first what a limit needs, so that no training is wasted; then all the rest."""
     limited = {limit.metric for limit in settings.limits}
     left = [each for each in settings.evaluators if each.kind not in flight.measured]
     first = [each for each in left if limited & set(each.metrics)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.objective import Objective, vector
-from nas.pareto import dominates, front
+from nas.pareto import Direction, dominates, front
 from space import Architecture, describe
 from trials.rows import TrialRow
 
@@ -79,7 +79,7 @@ def point_of(row: TrialRow, values: Mapping[str, float]) -> FrontPoint:
 
 def joined(front: Sequence[FrontPoint], point: FrontPoint, objectives: Sequence[Objective]) -> list[FrontPoint] | None:
     """Return the front with one more point, or None where a point of the front dominates it."""
-    directions = [objective.better for objective in objectives]
+    directions: list[Direction] = [objective.better for objective in objectives]
     new = vector(objectives, point.values)
     old = [(each, vector(objectives, each.values)) for each in front]
     if new is None or any(values is not None and dominates(values, new, directions) for _, values in old):

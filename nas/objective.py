@@ -133,7 +133,7 @@ def check(objectives: Sequence[Objective], limits: Sequence[Limit]) -> None:
     names = [objective.metric for objective in objectives]
     for name in names:
         if names.count(name) > 1:
-            raise ObjectiveError(f"objectives: {name!r} is given {names.count(name)} times, each metric once is allowed")
+            raise ObjectiveError(f"objectives: {name!r} stands {names.count(name)} times, once is allowed")
     for upper in limits:
         for lower in limits:
             if (upper.metric, upper.side, lower.side) == (lower.metric, "<=", ">=") and lower.bound > upper.bound:

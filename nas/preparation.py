@@ -133,7 +133,8 @@ def _check_measured(settings: SearchSettings, evaluators: tuple[Evaluator, ...])
     for each in (*settings.objectives, *settings.limits):
         if each.metric not in measured:
             kinds = ", ".join(evaluator.kind for evaluator in evaluators)
-            raise ObjectiveError(f"{each}: {each.metric!r} is not measured by {kinds}, allowed: {', '.join(sorted(measured))}")
+            allowed = ", ".join(sorted(measured))
+            raise ObjectiveError(f"{each}: {each.metric!r} is not measured by {kinds}, allowed: {allowed}")
 
 
 def _estimate(question: Question, evaluators: tuple[Evaluator, ...]) -> Estimate:

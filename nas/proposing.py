@@ -1,4 +1,4 @@
-"""Who proposes the next point: the start points first, then feasible draws, then the sampler, with draws as a fallback.
+"""Who proposes the next point: start points, then feasible draws, then the sampler, whose misses are mended.
 
 The choice depends on the stored trials and the seed alone, so that a resumed search goes on as an uninterrupted one.
 """
@@ -11,14 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.admission import Admission
-from nas.samplers import Sampler
+from nas.repair import mend
+from nas.sampler import Sampler
 from nas.start_points import StartPoint
 from nas.suggestions import Proposal, Suggestions
+from space import Architecture
 from trials.rows import TrialRow
 from trials.seeds import derive_seed
 
-PATIENCE = 5
-"""Rejections in a row after which a feasible point is drawn instead of asking the sampler again."""
+PATIENCE = 3
+"""Rejections in a row after which a feasible point is made or drawn instead of asking the sampler again."""
+MENDED = 0.75
+"""Share of those that are mended from the sampler's last proposal; the others are drawn, so that none is shut out."""
 REJECTED = ("duplicate", "infeasible")
 
 
@@ -28,7 +32,7 @@ class Candidate:
 
     proposal: Proposal
     sampler: str
-    """Name of the sampler, or `draw`."""
+    """Name of the sampler, `draw`, `mended` (from the sampler's last refused proposal) or `start`."""
     origin: str | None = None
     """The start point's name."""
 
@@ -54,6 +58,7 @@ class Proposer:
         self._name, self._seed = name, seed
         self._startup = sampler.startup(budget)
         self._slow = 0
+        self._refused: Architecture | None = None
         self._rows = self._admitted = self._rejected = self._in_a_row = self._broken = 0
 
     def take_in(self, rows: Sequence[TrialRow]) -> dict[int, Proposal]:
@@ -63,6 +68,7 @@ class Proposer:
                 self._starts.popleft()
             slow = row.state == "infeasible" and row.attempt > 0
             self._count(rejected=row.state in REJECTED and not slow)
+            self._refused = self._sampled(row) if row.state in REJECTED else None
             if slow:
                 self.too_slow(row)
             elif row.state == "complete":
@@ -83,7 +89,12 @@ class Proposer:
             if proposal is not None:
                 return Candidate(proposal, self._name)
             self._broken += 1
-        arch = self.admission.draw(random.Random(derive_seed("draw", self._seed, self._rows)))
+        rng = random.Random(derive_seed("draw", self._seed, self._rows))
+        if self._refused is not None and rng.random() < MENDED:
+            mended = mend(self._refused, self.admission, rng)
+            if mended is not None:
+                return Candidate(self.suggestions.adopt(mended, self._rows, 0), "mended")
+        arch = self.admission.draw(rng)
         if arch is None:
             self.exhausted = True
             return None
@@ -92,11 +103,13 @@ class Proposer:
     def admitted(self, row: TrialRow) -> None:
         """Take note that the point last proposed is queued as this trial."""
         self._count(rejected=False)
+        self._refused = None
         self.admission.remember([row])
 
     def rejected(self, row: TrialRow) -> None:
         """Take note that the point last proposed was refused, as this row says."""
         self._count(rejected=True)
+        self._refused = self._sampled(row)
         self.admission.remember([row])
 
     def too_slow(self, row: TrialRow) -> None:
@@ -108,6 +121,10 @@ class Proposer:
         """Take note that an admitted trial meets the measured limits."""
         self._slow = 0
         self.admission.fast_enough(row.macs or 0)
+
+    def _sampled(self, row: TrialRow) -> Architecture | None:
+        """Return the point of a refused row where the sampler proposed it."""
+        return self.admission.space.decode(row.choices) if row.sampler == self._name else None
 
     def _draws(self) -> bool:
         if self._startup is None or self._admitted < self._startup:

@@ -15,14 +15,15 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from nas.distributions import Walker, suggest
+from nas.fitted_space import FittedSpace
 from nas.front import values_of
 from nas.objective import Limit, Objective, vector, violation
-from nas.samplers import Sampler
-from nas.fitted_space import FittedSpace
+from nas.sampler import Sampler
 from space import Architecture
 from space.walk import Params
 from trials.rows import OPEN, TrialRow
@@ -57,8 +58,11 @@ class Suggestions:
         self.objectives, self.limits = tuple(objectives), tuple(limits)
         self._space, self._sampler, self._seed = space, sampler, seed
         self._walker = Walker(space.space)
-        directions = ["maximize" if o.better == "max" else "minimize" for o in objectives]
-        self._study = optuna.create_study(directions=directions, sampler=sampler.make(_bits(derive_seed("sampler", seed))))
+        ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+        self._study = optuna.create_study(
+            directions=[ways[objective.better] for objective in objectives],
+            sampler=sampler.make(_bits(derive_seed("sampler", seed))),
+        )
 
     def ask(self, *salt: int) -> Proposal | None:
         """Return the sampler's next point, or None where its choices broke a rule of the space.

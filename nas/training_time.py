@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,7 +15,7 @@ from nas.admission import Admission
 from nas.fitted_space import FittedSpace
 from nas.objective import Limit
 from nas.training_size import TrainingSize
-from space import Architecture, NasError, Proxy, SpaceError, build
+from space import Architecture, NasError, Proxy, build
 from trials.data import ImageData
 from trials.threads import torch_threads
 from trials.training.recipe import Recipe
@@ -91,11 +91,12 @@ def choose_size(question: Question) -> Estimate:
     rate = _rate(question, sizes[1])
     if question.train_as is None:
         sizes.insert(0, question.full())
+    estimates: list[Estimate] = []
     for size in sizes:
-        estimate = Estimate(size, _seconds(question, size, rate))
-        if estimate.seconds <= AIM_SECONDS:
-            return estimate
-    return estimate
+        estimates.append(Estimate(size, _seconds(question, size, rate)))
+        if estimates[-1].seconds <= AIM_SECONDS:
+            break
+    return estimates[-1]
 
 
 def _drawn(question: Question, size: TrainingSize, count: int) -> list[Architecture]:

@@ -56,7 +56,7 @@ class Inline:
             report: Report = JobDone(key, perform(job, on_epoch))
         except _ListenerFailed as failed:
             raise failed.__cause__ or failed from None
-        except Exception as error:  # noqa: BLE001 -- whatever goes wrong in a trial is that trial's failure
+        except Exception as error:  # whatever goes wrong in a trial is that trial's failure
             report = JobFailed(key, reason_of(error))
         listener(report)
         return True

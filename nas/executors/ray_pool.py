@@ -37,7 +37,7 @@ class RayPool:
         Raises:   ExecutorError on address `auto`, which would join any cluster that happens to be there.
         """
         if address == "auto":
-            raise ExecutorError("ray-address: 'auto' may join a cluster of someone else; give its address, as 10.0.0.1:6379")
+            raise ExecutorError("ray-address: 'auto' may join another's cluster; give the address, as 10.0.0.1:6379")
         self.workers, self._threads, self._gpus, self._address = workers, threads, gpus, address
         self._ray: Any = None
         self._folder: str | None = None
@@ -112,7 +112,10 @@ class RayPool:
         if not ready:
             up = self._running or self._idle
             if not up and time.monotonic() - self._begin > START_SECONDS:
-                raise ExecutorError(f"workers: none came up within {START_SECONDS:.0f} s; has the cluster {self._wanted()}?")
+                wanted = f"{self._threads} CPU and {self._gpus:g} GPU"
+                raise ExecutorError(
+                    f"workers: none came up within {START_SECONDS:.0f} s; each wants {wanted} to be free"
+                )
             return []
         if rest:
             more, _ = self._ray.wait(rest, num_returns=len(rest), timeout=0)
@@ -136,7 +139,7 @@ class RayPool:
     def _report(self, stream: Any) -> Report | None:
         key, actor, name = self._running[stream]
         try:
-            message = json.loads(self._ray.get(next(stream)))
+            message: list[Any] = json.loads(self._ray.get(next(stream)))
         except StopIteration:
             message = ["failed", "the worker ended the trial without a result"]
         except self._ray.exceptions.RayError as error:
@@ -180,16 +183,13 @@ class RayPool:
             options["address"] = self._address
         try:
             self._ray.init(**options)
-        except (self._ray.exceptions.RayError, OSError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (self._ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
             where = "on this machine" if self._address is None else f"at {self._address!r}"
             raise ExecutorError(f"ray {where}: {_line(error)}; --inline runs trials without Ray") from None
 
     def _kill(self, actor: Any) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.kill(actor, no_restart=True)
-
-    def _wanted(self) -> str:
-        return f"{self._threads} CPU" + (f" and {self._gpus:g} GPU" if self._gpus else "") + " free for each worker"
 
 
 def _line(error: BaseException) -> str:

@@ -26,14 +26,14 @@ class RayWorker:
         return f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, job: str) -> Iterator[str]:
-        """Run a job; yield `["epoch", number, metrics]` as they come, then `["done", outcome]` or `["failed", reason]`."""
+        """Run a job; yield `["epoch", number, metrics]` as they come, last `["done", outcome]` or `["failed", why]`."""
         messages: queue.SimpleQueue[str] = queue.SimpleQueue()
 
         def work() -> None:
             try:
                 outcome = perform(job, lambda epoch, metrics: messages.put(json.dumps(["epoch", epoch, metrics])))
                 messages.put(json.dumps(["done", outcome]))
-            except BaseException as error:  # noqa: BLE001 -- the driver decides, this process goes on
+            except BaseException as error:  # the driver decides, this process goes on
                 messages.put(json.dumps(["failed", reason_of(error)]))
 
         # a training reports by calls, a Ray stream by yields: the thread turns the one into the other

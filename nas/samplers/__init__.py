@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from nas.samplers.sampler import Sampler
+from nas.sampler import Sampler
 from space.errors import NasError, nearest
 
 __all__ = ["Sampler", "sampler", "sampler_names"]
@@ -13,7 +13,7 @@ __all__ = ["Sampler", "sampler", "sampler_names"]
 
 def sampler_names() -> list[str]:
     """Return the names of all samplers, without importing them."""
-    return sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name != "sampler")
+    return sorted(info.name for info in pkgutil.iter_modules(__path__))
 
 
 def sampler(name: str) -> Sampler:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from optuna.samplers import BaseSampler, NSGAIISampler
 
-from nas.samplers.sampler import Sampler
+from nas.sampler import Sampler
 
 POPULATION = 50
 

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from optuna.samplers import RandomSampler
 
-from nas.samplers.sampler import Sampler
+from nas.sampler import Sampler
 
 SAMPLER = Sampler(make=lambda seed: RandomSampler(seed=seed), startup=lambda budget: None)

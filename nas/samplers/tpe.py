@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from optuna.samplers import BaseSampler, TPESampler
 
-from nas.samplers.sampler import Sampler
+from nas.sampler import Sampler
 
 
 def _make(seed: int) -> BaseSampler:
