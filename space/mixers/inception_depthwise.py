@@ -30,7 +30,7 @@ class InceptionDepthwise(nn.Module):
         """Mix positions within each convolved channel."""
         parts: tuple[Tensor, ...] = torch.split(x, self.split, dim=1)
         mixed = (self.square(parts[1]), self.horizontal(parts[2]), self.vertical(parts[3]))
-        return torch.cat((parts[0], *mixed), dim=1)
+        return torch.cat((*parts[: min(1, self.split[0])], *mixed), dim=1)
 
 
 def _depthwise(width: int, height: int, length: int) -> Conv2d:
