@@ -7,6 +7,7 @@ One `Database` is one SQLite file (WAL) or one PostgreSQL database. A writing tr
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import time
@@ -146,6 +147,9 @@ def _sqlite(url: URL, *, create: bool, read_only: bool) -> Database:
             if read_only or not create:
                 raise StoreError(f"store {label}: no such file; a search creates it")
             path.parent.mkdir(parents=True, exist_ok=True)
+        elif not read_only and not os.access(path, os.W_OK):
+            # SQLite would open it for reading and fail at the first write, hours later
+            raise StoreError(f"store {label}: read-only, writing was asked for")
     opener = _reader(path) if read_only else _writer(path)
     # pool_size is what stays open; a driver needs one connection and its heartbeat another
     engine = create_engine("sqlite://", creator=opener, poolclass=QueuePool, pool_size=2, json_serializer=_json)

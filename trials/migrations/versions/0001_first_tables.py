@@ -83,7 +83,7 @@ def _trial() -> None:
         sa.ForeignKeyConstraint(
             ["study_id", "duplicate_of"], ["trial.study_id", "trial.number"], name="fk_trial_study_id_duplicate_of"
         ),
-        sa.CheckConstraint(f"state IN ({STATES})", name="ck_trial_state"),
+        sa.CheckConstraint(f"state IN ({STATES})", name=op.f("ck_trial_state")),
     )
     op.create_index("ix_trial_study_id_state", "trial", ["study_id", "state"])
     op.create_index("ix_trial_arch_id", "trial", ["arch_id"])
