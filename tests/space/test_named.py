@@ -1,0 +1,241 @@
+"""Published networks: names, figures, and what loading their weights accepts and refuses."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import space.models
+from space.build import build, on_meta, parameters
+from space.counting import cost
+from space.errors import NasError
+from space.keys import KeyFormat
+from space.named import load_published, models, named
+
+NAMES = models()
+
+
+def published_state(name: str) -> dict[str, Tensor]:
+    """A state dict in the first published layout of a model, every tensor with values of its own."""
+    entry = named(name)
+    own = on_meta(entry.arch).state_dict()
+    return {
+        entry.formats[0].publish(key): torch.rand(v.shape) + 0.5 if v.is_floating_point() else torch.tensor(7)
+        for key, v in own.items()
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_builds_at_the_cost_of_its_formula(name: str) -> None:
+    entry = named(name)
+    assert entry.name == name
+    assert entry.arch.sizes(entry.resolution)
+    assert parameters(on_meta(entry.arch)) == cost(entry.arch, entry.resolution).params
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_figures_agree_with_the_cost(name: str) -> None:
+    entry = named(name)
+    counts = cost(entry.arch, entry.resolution)
+    for figure in entry.published:
+        assert figure.input == entry.resolution
+        # sources round to 1 M and truncate at times; some counters add norms and activations to the MACs
+        assert counts.params / 1e6 == pytest.approx(
+            figure.params_m, rel=0.004, abs=0.75 if figure.params_m > 12 else 0.1
+        )
+        assert counts.macs / 1e9 == pytest.approx(figure.macs_g, rel=0.045, abs=0.06)
+        assert 70 < figure.top1 < 90
+        assert figure.source
+
+
+def test_every_family_is_here_in_all_sizes() -> None:
+    expected = [
+        *(f"convnext_{s}" for s in ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge")),
+        *(f"convnext_isotropic_{s}" for s in ("small", "base", "large")),
+        *(f"convnext_tiny_{s}" for s in ("k5", "k3", *(f"k3_par{p}" for p in ("1_2", "3_8", "1_4", "1_8", "1_16")))),
+        *(f"convnextv2_{s}" for s in ("atto", "femto", "pico", "nano", "tiny", "base", "large", "huge")),
+        *(f"inceptionnext_{s}" for s in ("atto", "tiny", "small", "base")),
+        *(f"{f}_{s}" for f in ("convformer", "caformer") for s in ("s18", "s36", "m36", "b36")),
+        *(f"{f}_{s}_timm" for f in ("convformer", "caformer") for s in ("s18", "s36", "m36", "b36")),
+        *(
+            f"{f}_{s}"
+            for f in ("identityformer", "randformer", "poolformerv2", "poolformer")
+            for s in ("s12", "s24", "s36", "m36", "m48")
+        ),
+        *(f"poolformer_{s}_timm" for s in ("s12", "s24", "s36", "m36", "m48")),
+        *(f"caformer_{s}_img384" for s in ("s18", "s36", "m36", "b36")),
+    ]
+    assert set(expected) <= set(NAMES)
+
+
+def test_other_input_sizes_are_the_same_function() -> None:
+    large = named("convnext_base_img384")
+    assert large.resolution == 384
+    assert large.arch == named("convnext_base").arch
+    assert {p.input for p in large.published} == {384}
+    assert {p.input for p in named("convnext_base").published} == {224}
+    assert named("convnextv2_huge_img512").resolution == 512
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("convnext_base_384", "convnext_base_img384"),
+        ("convnext_tiny_timm", "convnext_tiny"),
+        ("caformer_s18_timm", "caformer_s18_timm"),
+        ("poolformer_s12_timm", "poolformer_s12_timm"),
+        ("caformer_s18_384", "caformer_s18_img384"),
+        ("convnext_base_img384_timm", "convnext_base_img384"),
+    ],
+)
+def test_aliases(alias: str, name: str) -> None:
+    assert named(alias).name == name
+
+
+@pytest.mark.parametrize("name", ["convnext_tinny", "resnet", "", "_timm", "convnext_tiny_385"])
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(NasError, match=re.escape(repr(name))):
+        named(name)
+
+
+def test_the_nearest_name_is_offered() -> None:
+    with pytest.raises(NasError, match="did you mean 'convnext_tiny'"):
+        named("convnext_tinny")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("convnext_atto", "convnext_tiny_k3_par1_8", "convnext_isotropic_small", "convnextv2_atto"),
+        *("inceptionnext_atto", "identityformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"),
+        *("poolformer_s12", "poolformerv2_s12"),
+    ],
+)
+def test_each_published_tensor_arrives_in_its_place(name: str) -> None:
+    state, network = published_state(name), on_meta(named(name).arch)
+    assert load_published(network, name, state) == "authors"
+    layout = named(name).formats[0]
+    loaded = network.state_dict()
+    assert {layout.native(key) for key in state} == loaded.keys()
+    for key, tensor in state.items():
+        assert torch.equal(loaded[layout.native(key) or ""], tensor), key
+
+
+def test_faults_are_told_and_leave_the_model_alone() -> None:
+    network = build(named("convnext_atto").arch)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    state = published_state("convnext_atto")
+    del state["stages.0.0.gamma"]
+    state["head.weight"] = torch.zeros(21841, 320)
+    state["stages.9.0.gamma"] = torch.zeros(40)
+    state["optimizer"] = torch.zeros(1)
+    with pytest.raises(NasError) as caught:
+        load_published(network, "convnext_atto", state)
+    message = str(caught.value)
+    assert "1 keys missing (stages.0.0.gamma)" in message
+    assert "2 keys unexpected (stages.9.0.gamma, optimizer)" in message
+    assert "1 of another shape (head.weight: [21841, 320], the model has [1000, 320])" in message
+    assert "\n" not in message
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_long_lists_of_faults_are_cut() -> None:
+    with pytest.raises(NasError, match=r"\d+ keys missing \([^,]*, [^,]*, [^,]*, \.\.\.\)") as caught:
+        load_published(build(named("convnext_atto").arch), "convnext_atto", {})
+    assert len(str(caught.value)) < 300
+
+
+def test_a_state_dict_holds_tensors_only() -> None:
+    with pytest.raises(NasError, match=r"1 values are no tensors \(model\)"):
+        load_published(build(named("convnext_atto").arch), "convnext_atto", {"model": {}})  # type: ignore[dict-item]
+
+
+def test_two_keys_for_one_place_are_refused() -> None:
+    state = published_state("convnext_tiny_k3_par1_8")
+    twice = next(k for k in state if k.endswith("dwconv.weight"))
+    state[twice.replace("dwconv.", "dwconv.conv.")] = state[twice]
+    with pytest.raises(NasError, match="1 keys unexpected"):
+        load_published(on_meta(named("convnext_tiny_k3_par1_8").arch), "convnext_tiny_k3_par1_8", state)
+
+
+def test_sides_of_one_may_differ_and_counters_may_lack() -> None:
+    state = published_state("inceptionnext_atto")
+    thin = {
+        k: v[:, :, None, None] if "mlp" in k and v.ndim == 2 else v
+        for k, v in state.items()
+        if "num_batches_tracked" not in k
+    }
+    assert len(thin) < len(state)
+    load_published(on_meta(named("inceptionnext_atto").arch), "inceptionnext_atto", thin)
+    state = published_state("convnextv2_atto")
+    wide = {k: v.view(1, 1, 1, -1) if "grn" in k else v for k, v in state.items()}
+    load_published(on_meta(named("convnextv2_atto").arch), "convnextv2_atto", wide)
+
+
+def test_other_numbers_of_classes_load_into_networks_that_have_them() -> None:
+    arch = named("convnext_atto").arch.model_copy(update={"classes": 21841})
+    state = published_state("convnext_atto") | {"head.weight": torch.ones(21841, 320), "head.bias": torch.ones(21841)}
+    network = build(arch)
+    load_published(network, "convnext_atto", state)
+    assert torch.equal(network.state_dict()["head.fc.weight"], state["head.weight"])
+
+
+def test_models_on_meta_take_the_tensors_themselves() -> None:
+    state = {k: v.double() if v.is_floating_point() else v for k, v in published_state("inceptionnext_atto").items()}
+    network = on_meta(named("inceptionnext_atto").arch)
+    load_published(network, "inceptionnext_atto", state)
+    assert all(p.dtype == torch.float64 and p.requires_grad for p in network.parameters())
+    assert network.eval()(torch.randn(1, 3, 64, 64, dtype=torch.float64)).isfinite().all()
+
+
+def test_a_layout_may_change_tensors_first() -> None:
+    def swapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {k: v.t() if k.endswith("pwconv1.weight") else v for k, v in state.items()}
+
+    from space.keys import load
+
+    layout = KeyFormat("authors", named("convnext_atto").formats[0].renames, swapped)
+    state, network = published_state("convnext_atto"), build(named("convnext_atto").arch)
+    assert load(network, "convnext_atto", (layout,), swapped(state)) == "authors"
+    assert torch.equal(
+        network.state_dict()["stages.0.blocks.0.channel_mixer.fc1.weight"], state["stages.0.0.pwconv1.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["convnext_atto", "convnextv2_atto", "inceptionnext_atto", "caformer_s18", "poolformer_s12"]
+)
+def test_weights_start_as_published(name: str) -> None:
+    torch.manual_seed(0)
+    for key, p in build(named(name).arch).named_parameters():
+        fan_in_start = name == "poolformer_s12" and (key.startswith("stem") or "downsample" in key)
+        if p.ndim > 1:
+            deviation = (3 * p[0].numel()) ** -0.5 if fan_in_start else 0.02
+            assert float(p.detach().std()) == pytest.approx(deviation, rel=0.15), key
+            assert float(p.detach().mean()) == pytest.approx(0, abs=5 * deviation / p.numel() ** 0.5), key
+        elif "layer_scale" in key:
+            assert (p == (1e-5 if name == "poolformer_s12" else 1e-6)).all(), key
+        elif "grn" in key or (key.endswith("bias") and not fan_in_start):
+            assert (p == 0).all(), key
+        elif not fan_in_start:
+            assert (p == 1).all(), key
+
+
+def test_model_families_list_themselves_in_one_file_each() -> None:
+    folder = Path(space.models.__file__ or "").parent
+    files = sorted(p for p in folder.glob("*.py") if p.stem != "__init__")
+    assert len(files) >= 5
+    for path in files:
+        names = {
+            n.id
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Assign)
+            for n in node.targets
+            if isinstance(n, ast.Name)
+        }
+        assert "MODELS" in names, path
