@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,39 +15,50 @@ from trials.rows import TrialRow
 from trials.store import Store
 
 PROCESSES = 8
+Fork = Callable[..., Any]
 
-OPENER = """
-import sys
-import alembic.command
-from trials.store import Store
-sys.stdin.readline()
-with Store.open(sys.argv[1]) as store:
-    store.create_study(f"study-{sys.argv[2]}", space="", config={}, code_version="", data_fingerprint="")
+WAIT = """
+import pathlib, time
+def wait():
+    say("ready")
+    while not pathlib.Path(args[2]).exists():
+        time.sleep(0.001)
 """
 
-ADDER = """
-import sys
+OPENER = (
+    WAIT
+    + """
 from trials.store import Store
-with Store.open(sys.argv[1]) as store:
+wait()
+with Store.open(args[0]) as store:
+    store.create_study(f"study-{args[1]}", space="", config={}, code_version="", data_fingerprint="")
+"""
+)
+
+ADDER = (
+    WAIT
+    + """
+from trials.store import Store
+with Store.open(args[0]) as store:
     study = store.study("shared")
-    sys.stdin.readline()
+    wait()
     for turn in range(10):
         trial = store.add_trial(
             study.id, state="queued", arch_id=f"{turn % 3:016x}", arch_json="{}", params=1, macs=1, choices={},
-            seed=turn, sampler=sys.argv[2])
+            seed=turn, sampler=args[1])
         store.start_trial(trial.id, worker="w", attempt=1)
         store.add_epoch(trial.id, attempt=1, epoch=1, metrics={"loss": 1.0})
         store.finish_trial(trial.id, state="complete")
 """
+)
 
 VICTIM = """
-import sys
 from trials.measurement import Measured
 from trials.store import Store
-with Store.open(sys.argv[1]) as store, store.lease("shared"):
+with Store.open(args[0]) as store, store.lease("shared"):
     study = store.study("shared")
     store.requeue(study.id)
-    print("driving", flush=True)
+    say("driving")
     for turn in range(100_000):
         trial = store.add_trial(
             study.id, state="queued", arch_id=f"{turn:016x}", arch_json="{}", params=1, macs=1, choices={},
@@ -59,33 +71,25 @@ with Store.open(sys.argv[1]) as store, store.lease("shared"):
 """
 
 
-def start(code: str, url: str, name: str = "") -> subprocess.Popen[str]:
-    pipes = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", code, url, name], stdin=pipes, stdout=pipes, stderr=pipes, text=True)
-
-
-def run_at_once(code: str, url: str) -> None:
-    """Start the processes, let all of them import, then let all of them go."""
-    children = [start(code, url, str(n)) for n in range(PROCESSES)]
-    time.sleep(0.2)
+def run_at_once(fork: Fork, code: str, url: str, gate: Path) -> None:
+    """Start the processes, then open the gate to all of them."""
+    children = [fork(code, url, str(n), str(gate)) for n in range(PROCESSES)]
     for child in children:
-        assert child.stdin is not None
-        child.stdin.write("go\n")
-        child.stdin.flush()
-    errors = [child.communicate()[1] for child in children]
-    assert [child.returncode for child in children] == [0] * PROCESSES, "\n".join(errors)
+        child.heard("ready")
+    gate.touch()
+    assert [child.ended() for child in children] == [0] * PROCESSES, "\n".join(child.errors() for child in children)
 
 
-def test_processes_may_all_make_the_same_store(store_url: str) -> None:
-    run_at_once(OPENER, store_url)
+def test_processes_may_all_make_the_same_store(store_url: str, fork: Fork, tmp_path: Path) -> None:
+    run_at_once(fork, OPENER, store_url, tmp_path / "gate")
     with Store.open(store_url, create=False) as store:
         assert {s.name for s in store.studies()} == {f"study-{n}" for n in range(PROCESSES)}
 
 
-def test_numbers_stay_gap_free_when_processes_add_at_once(store_url: str) -> None:
+def test_numbers_stay_gap_free_when_processes_add_at_once(store_url: str, fork: Fork, tmp_path: Path) -> None:
     with Store.open(store_url) as store:
         study = store.create_study("shared", space="", config={}, code_version="", data_fingerprint="")
-        run_at_once(ADDER, store_url)
+        run_at_once(fork, ADDER, store_url, tmp_path / "gate")
         trials = store.trials(study.id)
         assert [t.number for t in trials] == list(range(10 * PROCESSES))
         assert {(t.state, t.epochs) for t in trials} == {("complete", 1)}
@@ -105,28 +109,32 @@ def whole(trial: TrialRow, epochs: int) -> bool:
             return False
 
 
-def test_a_kill_at_any_moment_leaves_whole_trials(store_url: str) -> None:
+def test_a_kill_at_any_moment_leaves_whole_trials(store_url: str, fork: Fork) -> None:
     moments = random.Random(0)
     with Store.open(store_url) as store:
         study = store.create_study("shared", space="", config={}, code_version="", data_fingerprint="")
-        for _ in range(4):
-            victim = start(VICTIM, store_url)
-            assert victim.stdout is not None
+        for _ in range(10):
+            victim = fork(VICTIM, store_url)
             # the lease of the driver killed before is free at once
-            line = victim.stdout.readline()
+            victim.heard("driving")
             time.sleep(moments.uniform(0, 0.3))
             victim.kill()
-            _, errors = victim.communicate()
-            assert line == "driving\n", errors
-            trials = store.trials(study.id)
-            curves = [(e.number, e.metrics) for e in store.epochs(study.id)]
-            assert [t.number for t in trials] == list(range(len(trials)))
-            assert all(metrics == {"loss": 1.0, "accuracy": 0.5} for _, metrics in curves)
-            assert all(whole(t, sum(number == t.number for number, _ in curves)) for t in trials)
-            assert sum(t.state == "running" for t in trials) <= 1
-        assert any(t.state == "complete" for t in trials)
-        assert store.requeue(study.id) <= 1
+            check_whole(store, study.id)
+        store.requeue(study.id)
+        counts = store.summary("shared").counts
+        assert counts["running"] == 0
+        assert counts["complete"] > 0
+        assert counts["queued"] <= 10
         assert store.summary("shared").driver is None
+
+
+def check_whole(store: Store, study_id: int) -> None:
+    trials, curves = store.trials(study_id), store.epochs(study_id)
+    epochs = Counter(e.number for e in curves)
+    assert [t.number for t in trials] == list(range(len(trials)))
+    assert all(e.metrics == {"loss": 1.0, "accuracy": 0.5} for e in curves)
+    assert [t for t in trials if not whole(t, epochs[t.number])] == []
+    assert sum(t.state == "running" for t in trials) <= 1
 
 
 @pytest.mark.parametrize("name", ["store.db", "store.db-wal", "store.db-shm"])
