@@ -7,6 +7,7 @@ markers differ in shape as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -174,28 +175,52 @@ def _wrapped(text: str, width: int = 48) -> list[str]:
 def _add_marks(figure: go.Figure, marks: Sequence[Mark], x: Objective, y: Objective) -> None:
     compared = [mark for mark in marks if y.metric in mark.values]
     costs = [mark for mark in marks if y.metric not in mark.values]
-    hover: Any = {"hovertemplate": "%{text}<extra></extra>", "mode": "markers"}
-    shape = {"symbol": "diamond", "color": MODEL, "size": 9}
-    for chosen, name, axis in ((compared, "published models", "y"), (costs, "named models (cost only)", "y2")):
-        if not chosen:
-            continue
-        text = ["<br>".join([f"<b>{escape(mark.name)}</b>", *_wrapped(mark.note)]) for mark in chosen]
-        heights = [mark.values.get(y.metric, 0.0) for mark in chosen]
-        figure.add_scatter(
-            x=[mark.values[x.metric] for mark in chosen],
-            y=heights,
-            text=text,
-            name=name,
-            yaxis=axis,
-            marker=shape,
-            **hover,
-        )
-    if costs:
-        figure.update_layout(
-            yaxis={"domain": [0.13, 1.0]},
-            yaxis2={"domain": [0.0, 0.07], "range": [-1, 1], "visible": False, "fixedrange": True, "anchor": "x"},
-        )
-        figure.update_xaxes(anchor="y2")
+    if compared:
+        _add_diamonds(figure, compared, x.metric, [mark.values[y.metric] for mark in compared], "published models", "y")
+    if not costs:
+        return
+    _add_diamonds(figure, costs, x.metric, [0.0] * len(costs), "named models (cost only)", "y2")
+    figure.update_layout(
+        yaxis={"domain": [0.16, 1.0]},
+        yaxis2={"domain": [0.0, 0.1], "range": [-2.2, 0.8], "visible": False, "fixedrange": True, "anchor": "x"},
+    )
+    figure.update_xaxes(anchor="y2")
+
+
+def _add_diamonds(
+    figure: go.Figure, marks: Sequence[Mark], metric: str, heights: Sequence[float], name: str, axis: str
+) -> None:
+    places = [mark.values[metric] for mark in marks]
+    hover = ["<br>".join([f"<b>{escape(mark.name)}</b>", *_wrapped(mark.note)]) for mark in marks]
+    named = _labelled([_axis_place(place, places) for place in places])
+    figure.add_scatter(
+        x=places,
+        y=list(heights),
+        yaxis=axis,
+        name=name,
+        mode="markers+text",
+        text=[escape(mark.name) if index in named else "" for index, mark in enumerate(marks)],
+        textposition="bottom center",
+        textfont={"size": 11, "color": MODEL},
+        hovertext=hover,
+        hovertemplate="%{hovertext}<extra></extra>",
+        marker={"symbol": "diamond", "color": MODEL, "size": 9},
+    )
+
+
+def _axis_place(value: float, values: Sequence[float]) -> float:
+    """Return where a value stands between the least (0) and the largest (1) on a logarithmic axis."""
+    low, high = math.log(min(values)), math.log(max(values))
+    return (math.log(value) - low) / (high - low) if high > low else 0.0
+
+
+def _labelled(places: Sequence[float], gap: float = 0.2) -> set[int]:
+    """Choose which of these places between 0 and 1 bear a label, so that no two labels touch."""
+    chosen: list[int] = []
+    for index in sorted(range(len(places)), key=lambda index: places[index]):
+        if not chosen or places[index] - places[chosen[-1]] >= gap:
+            chosen.append(index)
+    return set(chosen)
 
 
 def _layout(height: int) -> dict[str, Any]:
@@ -208,6 +233,7 @@ def _layout(height: int) -> dict[str, Any]:
         "hoverlabel": {"align": "left", "bgcolor": HOVER, "bordercolor": TRIAL, "font": {"color": TEXT, "size": 13}},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "xanchor": "left"},
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": TRIAL, "activecolor": FRONT},
         "dragmode": "zoom",
     }
 

@@ -8,7 +8,7 @@ import typer
 
 from nas.cli.open import network as find
 from nas.cli.options import DeviceOption, JsonOption, NetworkArgument, StoreOption, examples
-from nas.cli.output import as_json, line
+from nas.cli.output import as_json, line, waiting
 from nas.quantities import short
 
 if TYPE_CHECKING:
@@ -106,14 +106,15 @@ def _saved_bytes(arch: Architecture, pixels: int) -> int:
 def _timed(arch: Architecture, pixels: int, device: str | None, threads: int) -> Measured:
     import torch
 
-    from nas.cli.output import say
+    from nas.training_plan import device_named
     from space import build
     from trials.latency import measure_latency
 
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    say(f"timing on {where}, {threads} thread{'s' if threads != 1 else ''} ...")
+    device_named(where)
     shape = (1, arch.in_channels, pixels, pixels)
-    return measure_latency(build(arch), shape, device=where, threads=threads)
+    with waiting(f"timing on {where}, {threads} thread{'s' if threads != 1 else ''} ..."):
+        return measure_latency(build(arch), shape, device=where, threads=threads)
 
 
 def _latency_json(timed: Measured) -> dict[str, Any]:
@@ -126,4 +127,4 @@ def _circumstances(timed: Measured) -> str:
 
 
 def _mib(count: int) -> str:
-    return f"{count / 2**20:.3g} MiB"
+    return f"{count / 2**20:.4g} MiB" if count >= 2**20 else f"{count / 2**10:.3g} KiB"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import StoreOption, examples
-from nas.cli.output import line, say
+from nas.cli.output import line, say, waiting
 
 WhatArgument = Annotated[
     str, typer.Argument(metavar="STUDY:NUMBER|CHECKPOINT", help="A trial, or a checkpoint that nas train wrote.")
@@ -47,11 +47,10 @@ def export(
     from nas.cli.open import store_for
     from nas.export import export as write_bundle
 
-    say(f"writing {to} ...")
-    with store_for(network, store) as opened:
+    with store_for(network, store) as opened, waiting(f"writing {to} ..."):
         bundle = write_bundle(network, to, store=opened, untrained=untrained, force=force)
     for note in bundle.notes:
         say(f"left out: {note}")
     names = sorted(file.name for file in bundle.path.iterdir())
     line(f"{bundle.path}: {', '.join(names)}")
-    say(f"next: python -c \"import nas; network = nas.load('{bundle.path}')\"")
+    line(f"next: python -c \"import nas; network = nas.load('{bundle.path}')\"")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.options import JsonOption, examples
-from nas.cli.output import as_json, line, table
+from nas.cli.output import as_json, line, say, table
 from nas.quantities import short
 from nas.tables import Column
 
 if TYPE_CHECKING:
-    from space import NamedModel
+    from nas.golden import Verified
+    from space.named import NamedModel
 
 ModelArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model; nas models list shows them.")]
 GoldenOption = Annotated[
@@ -75,6 +76,41 @@ def show(name: ModelArgument, json: JsonOption = False) -> None:
         line()
     line(f"# id {model.arch.id}")
     line(as_yaml(model.arch).rstrip())
+
+
+@app.command(
+    epilog=examples(
+        "nas models verify --golden records/",
+        "nas models verify --golden records/convnext_tiny.json.gz --json",
+    )
+)
+def verify(golden: GoldenOption, json: JsonOption = False) -> None:
+    """Verify named models against records of what the published ones compute; exit code 1 if any fails.
+
+    A record holds the published weights' keys and shapes and the outputs under weights that a rule gives. Parameters
+    and MACs must be equal, outputs within the record's limit; a record without a model of its name fails.
+    """
+    from dataclasses import asdict
+
+    from nas.golden import verify as compare
+
+    found = compare([golden], lambda one: (say if json else line)(_verdict(one)))
+    if json:
+        as_json([asdict(one) for one in found])
+    failed = sum(not one.ok for one in found)
+    say(f"{len(found) - failed} of {len(found)} records reproduced" + (f", {failed} failed" if failed else ""))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _verdict(one: Verified) -> str:
+    error = "-" if one.error is None else f"{one.error:.1e}"
+    limit = "-" if one.limit is None else f"{one.limit:.0e}"
+    counts = "" if one.params is None else f", {one.params:,} parameters"
+    tail = f": {one.message}" if one.message else ""
+    return (
+        f"{'ok  ' if one.ok else 'FAIL'} {one.name}: error {error} (limit {limit}){counts}, {one.seconds:.1f} s{tail}"
+    )
 
 
 def _costs(counts: Any) -> str:

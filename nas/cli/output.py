@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nas import tables
@@ -24,6 +25,19 @@ def console(*, stderr: bool = False) -> Console:
 def say(text: str) -> None:
     """Print a message for the person, one line on stderr."""
     print(tables.clean(text), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show on a terminal that something takes its time; the words vanish when it is done. A pipe sees nothing."""
+    shown = console(stderr=True)
+    if not shown.is_terminal:
+        yield
+        return
+    from rich.text import Text
+
+    with shown.status(Text(tables.clean(text))):
+        yield
 
 
 def line(text: str = "") -> None:

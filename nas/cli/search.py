@@ -13,8 +13,6 @@ from nas.cli.options import DataOption, DeviceOption, JsonOption, StoreOption, S
 from nas.cli.watch import Place, show_search
 
 if TYPE_CHECKING:
-    from nas.executors import Executor
-    from nas.settings import SearchSettings
     from space import DesignSpace
     from trials.store import Store
 
@@ -26,6 +24,10 @@ SpaceOption = Annotated[
 ]
 BudgetOption = Annotated[
     int, typer.Option("--budget", metavar="N", help="Networks to train; rejected points do not count.")
+]
+NewBudgetOption = Annotated[
+    int | None,
+    typer.Option("--budget", metavar="N", help="Networks to train in all.", show_default="the study's"),
 ]
 ObjectiveOption = Annotated[
     list[str] | None,
@@ -117,7 +119,7 @@ def register(app: typer.Typer) -> None:
     )(search)
     app.command(
         short_help="Go on with a search after Ctrl-C, a crash or a reboot.",
-        epilog=examples("nas resume STUDY", "nas resume STUDY --workers 4", "nas studies"),
+        epilog=examples("nas resume STUDY", "nas resume STUDY --budget 400", "nas resume STUDY --workers 4"),
     )(resume)
 
 
@@ -148,7 +150,8 @@ def search(
     happens: after Ctrl-C, a crash or a reboot, nas resume STUDY goes on where it stopped.
     """
     from nas.naming import check_study_name
-    from nas.search import run_search
+    from nas.objective import Limit, Objective
+    from nas.search import executor_for, run_search
     from nas.settings import SearchSettings
     from space import DesignSpace
 
@@ -164,8 +167,8 @@ def search(
         "space": space,
         "budget": budget,
         "data": data,
-        "objectives": tuple(objective or ()),
-        "limits": tuple(limit or ()),
+        "objectives": tuple(Objective.parse(text) for text in objective or ()),
+        "limits": tuple(Limit.parse(text) for text in limit or ()),
         "seed": seed,
         "device": device,
         "start_from": tuple(start_from or ()),
@@ -175,13 +178,14 @@ def search(
     SearchSettings.make(study=study or "x", **values)  # a slip must not leave a store behind
     with open_store(store, write=True) as opened:
         settings = SearchSettings.make(study=study or _fresh(space, opened), **values)
-        executor = _executor(settings, ray_address, inline=inline)
+        executor = executor_for(settings, inline=inline, ray_address=ray_address)
         place = Place(opened, settings.study, named=store is not None)
         show_search(lambda listen: run_search(opened, settings, executor=executor, on_event=listen), place, json=json)
 
 
 def resume(
     study: StudyArgument,
+    budget: NewBudgetOption = None,
     workers: WorkersOption = None,
     store: StoreOption = None,
     ray_address: RayOption = None,
@@ -189,14 +193,21 @@ def resume(
     json: JsonOption = False,
 ) -> None:
     """Go on with a search after Ctrl-C, a crash or a reboot; finished trials are kept, open ones trained again."""
-    from nas.search import resume_search
+    from nas.search import executor_for, resume_search
 
     with open_store(store, write=True, create=False) as opened:
         settings = settings_of(opened.study(study))
-        many = _workers(workers or settings.workers, settings.device, ray_address, inline=inline)
-        executor = _executor(settings.model_copy(update={"workers": many}), ray_address, inline=inline)
+        many = workers or (None if inline else settings.workers)
+        settings = settings.model_copy(update={"workers": _workers(many, settings.device, ray_address, inline=inline)})
+        executor = executor_for(settings, inline=inline, ray_address=ray_address)
         place = Place(opened, study, named=store is not None)
-        show_search(lambda listen: resume_search(opened, study, executor=executor, on_event=listen), place, json=json)
+        show_search(
+            lambda listen: resume_search(
+                opened, study, executor=executor, on_event=listen, budget=budget, workers=workers
+            ),
+            place,
+            json=json,
+        )
 
 
 def _fresh(space: str, opened: Store) -> str:
@@ -237,16 +248,3 @@ def _workers(workers: int | None, device: str | None, ray_address: str | None, *
     if inline or (torch.cuda.is_available() if device is None else device.startswith("cuda")):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _executor(settings: SearchSettings, ray_address: str | None, *, inline: bool) -> Executor:
-    """Return where the trials are trained: in this process, or in Ray actors here or on the cluster at the address."""
-    from nas.executors import Inline, RayPool
-
-    if inline:
-        return Inline()
-    import torch
-
-    cuda = torch.cuda.is_available() if settings.device is None else settings.device.startswith("cuda")
-    share = 1.0 / settings.workers if cuda and ray_address is None else float(cuda)
-    return RayPool(settings.workers, threads=settings.threads, gpus=share, address=ray_address)

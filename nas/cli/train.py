@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,9 @@ from nas.cli.output import as_json, console, line, say
 from nas.quantities import duration, measured, short
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nas.epoch_view import OnEpoch
     from nas.evaluation import Evaluated
     from nas.training import Trained
     from nas.training_plan import TrainingPlan
@@ -92,9 +96,10 @@ def train(
             threads=threads,
             device=device,
         )
-        say(_intent(plan))
+        shown = console(stderr=json)
+        shown.print(_intent(plan), soft_wrap=True)
         try:
-            trained = _watched(plan, lambda on_epoch: run_training(plan, opened, on_epoch))
+            trained = _watched(shown, plan, lambda on_epoch: run_training(plan, opened, on_epoch))
         except KeyboardInterrupt:
             say(f"interrupted; {plan.folder} keeps the last checkpoint, the same command goes on from it")
             raise typer.Exit(130) from None
@@ -107,7 +112,7 @@ def train(
     line(f"network              {short(trained.params)} parameters, {macs}")
     line(f"training             {trained.epochs} epochs in {duration(trained.seconds)}")
     line(f"checkpoint           {trained.checkpoint}")
-    say(f"next: nas export {trained.checkpoint} --to my-network")
+    line(f"next: nas export {trained.checkpoint} --to my-network")
 
 
 def evaluate(
@@ -134,10 +139,10 @@ def _intent(plan: TrainingPlan) -> str:
     return f"{verb} {plan.origin.name} on {images}, {plan.epochs} epochs, {plan.device}; folder {plan.folder}"
 
 
-def _watched(plan: TrainingPlan, run: Any) -> Trained:
+def _watched(shown: Console, plan: TrainingPlan, run: Callable[[OnEpoch], Trained]) -> Trained:
     from nas.epoch_view import watch_epochs
 
-    with watch_epochs(console(stderr=True), plan.epochs) as on_epoch:
+    with watch_epochs(shown, plan.epochs) as on_epoch:
         return run(on_epoch)
 
 
