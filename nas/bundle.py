@@ -69,11 +69,11 @@ class LoadedNetwork(nn.Module):
         reads = self.card.network.input
         if isinstance(image, Image.Image):
             return _centre(fit_picture(image, reads.resize, reads.channels).unsqueeze(0), reads.resolution)
-        if isinstance(image, numpy.ndarray) and image.ndim in (2, 3):
-            array = image[..., None] if image.ndim == 2 else image
-            image = torch.from_numpy(numpy.ascontiguousarray(array)).permute(2, 0, 1)
-        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim not in (3, 4):
-            found = f"{image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+        if isinstance(image, numpy.ndarray) and image.dtype == numpy.uint8 and image.ndim in (2, 3):
+            image = torch.from_numpy(image.copy().reshape(*image.shape[:2], -1)).permute(2, 0, 1)
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim not in (3, 4) or not image.numel():
+            known = isinstance(image, (Tensor, numpy.ndarray))
+            found = f"{image.dtype} {list(image.shape)}" if known else type(image).__name__
             raise NasError(f"image: {found}, allowed: PIL images, uint8 tensors [N, C, H, W], uint8 arrays [H, W, C]")
         batch = image if image.ndim == 4 else image.unsqueeze(0)
         return _centre(_recoloured(fit_array(batch.cpu(), reads.resize), reads.channels), reads.resolution)

@@ -1,0 +1,112 @@
+"""torch.export and ONNX forms of every member of every family compute what the network computes, for any batch size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import nas.programs
+from nas.programs import COMPARED, ProgramError, Unavailable, check_onnx, exported, write_onnx, write_torch
+from space import Architecture, build
+from space.families import ChannelMixer, Downsample, Head, Norm, Stem, TokenMixer
+
+SIDE = 16
+
+
+def network_of(block: dict[str, Any] | None = None, downsample: str = "strided_conv", **fields: Any) -> nn.Module:
+    """Build two small stages for gray images, of which the last has the block in question, with all weights drawn."""
+    block = {"token_mixer": {"kind": "depthwise_conv", "kernel_size": 3}} | (block or {})
+    stages = [
+        {"width": 16, "depth": 1, "pattern": [block]},
+        {"width": 32, "depth": 1, "pattern": [block], "downsample": {"kind": downsample}},
+    ]
+    point = {"stem": {"kind": "patchify", "patch": 2}, "stages": stages, "in_channels": 1, "classes": 5} | fields
+    arch = Architecture.model_validate(point).fitted(SIDE)
+    torch.manual_seed(0)
+    network = build(arch).eval()
+    with torch.no_grad():
+        for value in [*network.parameters(), *network.buffers()]:
+            if value.is_floating_point() and value.ndim < 2:
+                value.uniform_(0.5, 1.5)  # norms, scales and running statistics that matter
+    return network
+
+
+def check(network: nn.Module, folder: Path) -> None:
+    shape = (1, SIDE, SIDE)
+    program = exported(network, shape)
+    for write, name in ((write_torch, "model.pt2"), (write_onnx, "model.onnx")):
+        facts = write(program, folder / name, network, shape)
+        assert facts.file == name
+        assert facts.batches == COMPARED == (1, 3)
+        assert facts.max_rel_error <= 1e-4
+        assert (folder / name).stat().st_size > 0
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"model.pt2", "model.onnx"}, "each form is one file"
+
+
+FAMILIES: dict[str, list[str]] = {
+    root.__name__: sorted(set(root.members) - {"none"})
+    for root in (TokenMixer, ChannelMixer, Norm, Stem, Head, Downsample)
+}
+ROUNDS = max(map(len, FAMILIES.values()))
+
+
+def nth(root: str, position: int) -> dict[str, str]:
+    """Return a member of the family; `ROUNDS` positions in a row reach all of them."""
+    kinds = FAMILIES[root]
+    return {"kind": kinds[position % len(kinds)]}
+
+
+@pytest.mark.parametrize("position", range(ROUNDS), ids=lambda n: nth("TokenMixer", n)["kind"])
+def test_every_member_of_every_family(position: int, tmp_path: Path) -> None:
+    """One network for several members at once, as an export takes seconds."""
+    block = {
+        "token_mixer": nth("TokenMixer", position),
+        "channel_mixer": nth("ChannelMixer", position),
+        "norm": nth("Norm", position),
+        "wiring": ("metaformer", "metanext")[position % 2],
+        "layer_scale": (0.1, 0.0)[position // 2 % 2],
+        "residual_scale": bool(position // 2 % 2),
+    }
+    downsample = nth("Downsample", position)["kind"]
+    network = network_of(block, downsample, stem=nth("Stem", position), head=nth("Head", position))
+    check(network, tmp_path)
+    here = str(Path(nas.programs.__file__).parents[1]).encode()
+    for name in ("model.pt2", "model.onnx"):
+        assert here not in (tmp_path / name).read_bytes(), "paths of this machine have no place in the file"
+
+
+def test_a_form_that_computes_otherwise_is_refused(tmp_path: Path) -> None:
+    program = exported(network_of(), (1, SIDE, SIDE))
+    other = network_of()
+    with torch.no_grad():
+        list(other.parameters())[-1].add_(1)
+    for write in (write_torch, write_onnx):
+        with pytest.raises(ProgramError, match="differ from PyTorch's by"):
+            write(program, tmp_path / "model", other, (1, SIDE, SIDE))
+
+
+class Branching(nn.Module):
+    """What torch.export cannot follow."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
+
+
+def test_a_network_that_cannot_be_exported_is_refused_in_one_line() -> None:
+    with pytest.raises(ProgramError) as caught:
+        exported(Branching(), (1, 4, 4))
+    assert str(caught.value).startswith("torch.export: refuses this network: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_networks_too_large_for_one_file_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_of()
+    check_onnx(network)
+    monkeypatch.setattr(nas.programs, "ONNX_LIMIT", 1000)
+    with pytest.raises(Unavailable, match="less than 2 GiB"):
+        check_onnx(network)
