@@ -37,8 +37,13 @@ def load_data(spec: str, *, resolution: int | None = None, seed: int = 0, root: 
     if resolution is not None and not RESOLUTIONS[0] <= resolution <= RESOLUTIONS[1]:
         raise DataError(f"resolution: {resolution!r}, allowed: {RESOLUTIONS[0]} to {RESOLUTIONS[1]} pixels")
     spec = spec.strip()
-    path = Path(spec).expanduser()
-    key = str(path.resolve()) if path.is_dir() else spec
+    if not spec:
+        raise DataError("data: no word and no path, allowed: a known word, a folder, or hf:NAME")
+    try:
+        path = Path(spec).expanduser()
+        key = str(path.resolve()) if path.is_dir() else spec
+    except PermissionError:
+        raise DataError(f"{spec}: this user may not read it") from None
     folder = root or Path(os.environ.get("NAS_DATA", "~/.cache/nas/data"))
     data = _load(key, resolution, seed, folder.expanduser())
     return data if data.spec == spec else replace(data, spec=spec)

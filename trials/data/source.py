@@ -30,7 +30,7 @@ class Source(Family):
 
 def _sources() -> list[Source]:
     discover("trials.data.sources")
-    return [member.model_validate({}) for _, member in sorted(Source.members.items())]
+    return [Source.model_validate({"kind": kind}) for kind in sorted(Source.members)]
 
 
 def source_words() -> tuple[str, ...]:

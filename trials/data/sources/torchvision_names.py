@@ -44,7 +44,7 @@ ENTRIES: Mapping[str, Entry] = {
     "dtd": Entry("DTD", _THREE),
     "fashion-mnist": Entry(
         "FashionMNIST", _FLAG,
-        elsewhere="; Debian has it as the package dataset-fashion-mnist, which installs /usr/share/datasets/fashion-mnist",
+        elsewhere="; Debian's package dataset-fashion-mnist puts it into /usr/share/datasets/fashion-mnist",
     ),
     "flowers102": Entry("Flowers102", _THREE),
     "food101": Entry("Food101", _SPLIT),
