@@ -20,10 +20,14 @@ from nas.objective import Objective
 from nas.quantities import measured
 
 FRONT, TRIAL, MODEL, TEXT, GRID, HOVER = "#0072b2", "#8a8f98", "#d55e00", "#24292f", "#e3e6ea", "#ffffff"
-DARK = {FRONT: "#56b4e9", TRIAL: "#838a94", MODEL: "#f0a050", TEXT: "#e6e8eb", GRID: "#343a43", HOVER: "#1d2127"}
+DARK = {FRONT: "#56b4e9", TRIAL: "#a3abb5", MODEL: "#f0a050", TEXT: "#e6e8eb", GRID: "#343a43", HOVER: "#1d2127"}
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _LOG_FROM = 5.0
 """Ratio of the largest to the smallest value from which an axis of counts is logarithmic."""
+
+
+_DECADES = 1e4
+"""Ratio up to which a logarithmic axis is marked at 1, 2 and 5 of each decade, beyond it at whole decades."""
 
 
 @dataclass(frozen=True)
@@ -253,8 +257,10 @@ def _axis(metric: str, values: Sequence[float], *, plain: bool = False) -> dict[
     }
     if unit == "ratio":
         axis["tickformat"] = ".0%" if not values or max(values) - min(values) > 0.05 else ".1%"
+    if unit == "ms":
+        axis["tickformat"] = "~g"
     if unit == "count":
         axis |= {"tickformat": "~s", "exponentformat": "SI"}
     if not plain and unit in ("count", "ms") and values and min(values) > 0 and max(values) / min(values) > _LOG_FROM:
-        axis |= {"type": "log", "dtick": None, "minor": {"ticks": "outside", "ticklen": 3, "tickcolor": GRID}}
+        axis |= {"type": "log", "dtick": "D2" if max(values) / min(values) < _DECADES else None}
     return axis

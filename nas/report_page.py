@@ -90,7 +90,11 @@ function draw() {
   for (const place of document.querySelectorAll(".figure")) {
     const text = JSON.stringify(figures[Number(place.dataset.figure)]);
     const figure = JSON.parse(text, (key, value) => wish.matches && Object.hasOwn(dark, value) ? dark[value] : value);
-    if (narrow) Object.assign(figure.layout, {margin: {l: 44, r: 6, t: 56, b: 48}, height: 420});
+    if (narrow) {
+      Object.assign(figure.layout, {margin: {l: 44, r: 6, t: 56, b: 48}, height: 420});
+      for (const trace of figure.data) if (trace.mode === "markers+text") trace.mode = "markers";
+      delete figure.layout.xaxis.dtick;
+    }
     Plotly.react(place, figure.data, figure.layout, {responsive: true, displaylogo: false,
       displayModeBar: narrow ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"]});
   }

@@ -197,6 +197,7 @@ def resume(
 
     with open_store(store, write=True, create=False) as opened:
         settings = settings_of(opened.study(study))
+        _check_budget(budget, opened, study)
         many = workers or (None if inline else settings.workers)
         settings = settings.model_copy(update={"workers": _workers(many, settings.device, ray_address, inline=inline)})
         executor = executor_for(settings, inline=inline, ray_address=ray_address)
@@ -208,6 +209,15 @@ def resume(
             place,
             json=json,
         )
+
+
+def _check_budget(budget: int | None, opened: Store, study: str) -> None:
+    from space import NasError
+
+    counts = opened.summary(study).counts
+    trained = counts["complete"] + counts["stopped"] + counts["failed"]
+    if budget is not None and budget < trained:
+        raise NasError(f"--budget: {budget}, the study {study!r} has trained {trained} networks already; allowed: more")
 
 
 def _fresh(space: str, opened: Store) -> str:
