@@ -17,7 +17,7 @@ from trials.rows import TrialRow
 
 DRAWS = 64
 """Draws in a row that may all have been seen before, until the space is listed or given up."""
-LISTED = 20_000
+LISTED = 4_000
 """Spaces of at most this many points are listed to the last one before a search ends as exhausted."""
 
 
@@ -117,11 +117,12 @@ class Admission:
 
     def check_possible(self, seed: int) -> None:
         """Make sure that some point is feasible. Raises ObjectiveError naming the limits and the closest found."""
+        rng = random.Random(seed)
+        if self._any_left(rng) is not None:
+            return
         try:
-            self.space.draw(random.Random(seed), self.over)
+            self.space.draw(rng, self.over)
         except SpaceError as error:
-            if self._any_left(random.Random(seed)) is not None:
-                return
             if not self.limits:
                 raise
             limits = ", ".join(map(str, self.limits))

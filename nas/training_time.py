@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from nas.admission import Admission
 from nas.fitted_space import FittedSpace
 from nas.objective import Limit
 from nas.training_size import TrainingSize
-from space import Architecture, NasError, Proxy, build
+from space import Architecture, NasError, Proxy, SpaceError, build
 from trials.data import ImageData
 from trials.threads import torch_threads
 from trials.training.recipe import Recipe
@@ -24,7 +26,7 @@ AIM_SECONDS = 6.0
 """Expected mean time of a trial; below the 10 s aimed at, since start-up, contention and slow networks add to it."""
 CANDIDATES = (Proxy(width=0.5, depth=0.5), Proxy(), Proxy(width=0.25, depth=0.25), Proxy(width=0.125, depth=0.25))
 """Twins from large to small; the first that meets the aim is taken, else the last."""
-DRAWS = 16
+DRAWS = 8
 STEP_MACS = 1.5e9
 """Work of a measured step: well under a second on one core."""
 BACKWARD = 3
@@ -82,54 +84,53 @@ def given_size(question: Question) -> TrainingSize | None:
 def choose_size(question: Question) -> Estimate:
     """Choose what to train: full networks where they meet the aim, else the largest twin that does.
 
-    Takes about two seconds. Raises ObjectiveError where no network meets the limits.
+    Takes a few seconds. Raises ObjectiveError where no network meets the limits.
     """
     fixed = given_size(question)
     if fixed is not None:
-        return Estimate(fixed, _seconds(question, fixed, _rate(question, fixed)))
-    sizes = [question.twin(proxy) for proxy in CANDIDATES]
-    rate = _rate(question, sizes[1])
+        points = _drawn(question, fixed)
+        return Estimate(fixed, _seconds(question, fixed, points, _rate(question, fixed, points)))
+    twins = [question.twin(proxy) for proxy in CANDIDATES]
+    points = _drawn(question, twins[-1])
+    rate = _rate(question, twins[-1], points)
+    estimates = [Estimate(size, _seconds(question, size, points, rate)) for size in twins]
     if question.train_as is None:
-        sizes.insert(0, question.full())
-    estimates: list[Estimate] = []
-    for size in sizes:
-        estimates.append(Estimate(size, _seconds(question, size, rate)))
-        if estimates[-1].seconds <= AIM_SECONDS:
-            break
-    return estimates[-1]
+        full = question.full()
+        with contextlib.suppress(NasError):  # no network meets the limits at the data's own resolution: only twins can
+            estimates.insert(0, Estimate(full, _seconds(question, full, _drawn(question, full), rate)))
+    return next((each for each in estimates if each.seconds <= AIM_SECONDS), estimates[-1])
 
 
-def _drawn(question: Question, size: TrainingSize, count: int) -> list[Architecture]:
+def _drawn(question: Question, size: TrainingSize) -> list[Architecture]:
+    """Draw some feasible points. Raises NasError where there are none."""
     admission = Admission(question.space.at(size.cost_resolution), size, question.limits)
     admission.check_possible(question.seed)
     rng = random.Random(question.seed)
-    found = [admission.draw(rng) for _ in range(count)]
+    found = [admission.draw(rng) for _ in range(DRAWS)]
     return [arch for arch in found if arch is not None]
 
 
-def _seconds(question: Question, size: TrainingSize, rate: float) -> float:
-    """Return the expected mean seconds of a trial, inf where nothing can be trained at this size."""
-    try:
-        points = _drawn(question, size, DRAWS)
-    except NasError:
-        if question.train_as is not None:
-            raise
-        return float("inf")
-    recipe = question.recipe.for_data(len(question.data.train))
-    seen = (recipe.epochs or 1) * min(len(question.data.train), recipe.epoch_images or len(question.data.train))
-    judged = (recipe.epochs or 1) * min(len(question.data.validation), recipe.validation_images or 10**9)
-    passes = BACKWARD * seen + judged
-    macs = [size.training_cost(arch).macs for arch in points]
-    return passes * sum(macs) / max(1, len(macs)) / rate
+def _seconds(question: Question, size: TrainingSize, points: Sequence[Architecture], rate: float) -> float:
+    """Return the expected mean seconds of training these points, inf where none of them can be trained at this size."""
+    data, recipe = question.data, question.recipe.for_data(len(question.data.train))
+    epochs = recipe.epochs or 1
+    trained = epochs * min(len(data.train), recipe.epoch_images or len(data.train))
+    judged = epochs * min(len(data.validation), recipe.validation_images or len(data.validation))
+    macs: list[int] = []
+    for arch in points:
+        with contextlib.suppress(SpaceError):  # this one leaves nothing of such small images
+            macs.append(size.training_cost(arch).macs)
+    if not macs:
+        return math.inf
+    return (BACKWARD * trained + judged) * sum(macs) / len(macs) / rate
 
 
-def _rate(question: Question, size: TrainingSize) -> float:
-    """Measure the MACs per second of one training step on two drawn networks."""
-    points = _drawn(question, size, 6)
-    points.sort(key=lambda arch: size.training_cost(arch).macs)
+def _rate(question: Question, size: TrainingSize, points: Sequence[Architecture]) -> float:
+    """Measure the MACs per second of a training step on two of the smaller points."""
+    ordered = sorted(points, key=lambda arch: size.training_cost(arch).macs)
     macs = seconds = 0.0
     with torch.random.fork_rng(devices=[]), torch_threads(question.threads):
-        for arch in points[1:3] or points:
+        for arch in ordered[1:3] or ordered:
             each = size.training_cost(arch).macs
             batch = int(max(2, min(64, STEP_MACS / (BACKWARD * each))))
             seconds += _timed_step(size.twin(arch), size.resolution, batch, question.device)
