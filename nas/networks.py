@@ -14,8 +14,9 @@ from pathlib import Path
 import yaml
 
 from nas.naming import trial_reference
-from space import Architecture, NasError, models, named
+from space import Architecture, NasError
 from space.errors import nearest
+from space.named import models, named
 from space.source import read_architecture
 from trials.store import Store, TrialRow
 

@@ -10,8 +10,9 @@ from nas.fitted_space import FittedSpace
 from nas.naming import trial_reference
 from nas.quantities import short
 from nas.resizing import FACTORS, Resize
-from space import Architecture, NasError, NotInSpace, models, named
+from space import Architecture, NasError, NotInSpace
 from space.errors import nearest
+from space.named import models, named
 from trials.store import Store
 
 

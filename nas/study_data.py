@@ -12,7 +12,8 @@ from nas.front import FrontPoint, front_points, values_of
 from nas.objective import vector
 from nas.quantities import short
 from nas.settings import SearchSettings
-from space import Architecture, SpaceError, cost, describe, models, named
+from space import Architecture, SpaceError, cost, describe
+from space.named import models, named
 from trials.rows import EpochRow, StudyRow, TrialRow
 from trials.store import Store
 

@@ -38,7 +38,7 @@ def _root(context: typer.Context) -> None:
 @app.command("list", epilog=examples("nas models list", "nas models list --json | jq -r '.[].name'"))
 def list_models(json: JsonOption = False) -> None:
     """List the named models with parameters, MACs and the published accuracy."""
-    from space import models, named
+    from space.named import models, named
 
     found = [named(name) for name in models()]
     if json:
@@ -53,7 +53,8 @@ def list_models(json: JsonOption = False) -> None:
 def show(name: ModelArgument, json: JsonOption = False) -> None:
     """Show a named model: its point, what it costs, and the published figures with their source."""
     from nas.networks import as_yaml
-    from space import cost, describe, named
+    from space import cost, describe
+    from space.named import named
 
     model = named(name)
     if json:

@@ -150,7 +150,7 @@ def search(
     happens: after Ctrl-C, a crash or a reboot, nas resume STUDY goes on where it stopped.
     """
     from nas.naming import check_study_name
-    from nas.objective import Limit, Objective
+    from nas.objective import DEFAULT_OBJECTIVES, Limit, Objective, check
     from nas.search import executor_for, run_search
     from nas.settings import SearchSettings
     from space import DesignSpace
@@ -163,12 +163,15 @@ def search(
         "train_as": train_as,
         "proxy": _proxy(design, train_as, proxy_width, proxy_depth, proxy_resolution),
     }
+    objectives = tuple(Objective.parse(text) for text in objective or ()) or DEFAULT_OBJECTIVES
+    limits = tuple(Limit.parse(text) for text in limit or ())
+    check(objectives, limits)
     values: dict[str, Any] = {
         "space": space,
         "budget": budget,
         "data": data,
-        "objectives": tuple(Objective.parse(text) for text in objective or ()),
-        "limits": tuple(Limit.parse(text) for text in limit or ()),
+        "objectives": objectives,
+        "limits": limits,
         "seed": seed,
         "device": device,
         "start_from": tuple(start_from or ()),
