@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
 from space import Architecture, DesignSpace, SpaceError, cost
 
 
-def under(limit: float, resolution: int):  # noqa: ANN201
+def under(limit: float, resolution: int) -> Callable[[Architecture], float]:
     def violation(arch: Architecture) -> float:
         return max(0.0, cost(arch, resolution).params / limit - 1)
 

@@ -73,7 +73,7 @@ def test_the_top_level_is_a_mapping(text: str, found: str) -> None:
 
 
 def test_definitions_must_be_used_and_must_not_use_themselves() -> None:
-    with pytest.raises(SpaceError, match="let.spare: never used"):
+    with pytest.raises(SpaceError, match=r"let\.spare: never used"):
         space("{kind: pool}", "let: {spare: {kind: pool}}\n")
     with pytest.raises(SpaceError, match="uses itself"):
         space("{use: a}", "let: {a: {one_of: [{use: a}, {kind: pool}]}}\n")

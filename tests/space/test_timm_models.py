@@ -1,0 +1,73 @@
+"""Networks that timm also has: the same parameters, its state dicts load, and small ones compute the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from space.build import on_meta, parameters
+from space.counting import cost
+from space.named import load_published, models, named
+
+SMALL = 16e6
+"""Parameters up to which outputs are compared."""
+
+
+def timm_name(name: str) -> str:
+    base = name.removesuffix("_timm").partition("_img")[0]
+    return base.replace("inceptionnext", "inception_next")
+
+
+def timm_model(name: str, **settings: Any) -> nn.Module:
+    return timm.create_model(timm_name(name), pretrained=False, **settings)
+
+
+SHARED = [name for name in models() if timm.is_model(timm_name(name))]
+EXACT = [
+    # the authors' conv- and caformers have another eps in the head, the authors' poolformers another order there
+    name
+    for name in SHARED
+    if "_img" not in name
+    and cost(named(name).arch).params <= SMALL
+    and (name.endswith("_timm") or not name.startswith(("convformer", "caformer", "poolformer_")))
+]
+
+
+def test_timm_has_most_of_them() -> None:
+    assert len(SHARED) > 60
+    assert {"convnext_nano", "convnextv2_nano", "inceptionnext_atto", "poolformerv2_s12", "poolformer_s12_timm"} <= {
+        *EXACT
+    }
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_parameters_are_equal_and_weights_load(name: str) -> None:
+    with torch.device("meta"):
+        theirs = timm_model(name)
+    ours = on_meta(named(name).arch)
+    assert parameters(ours) == parameters(theirs)
+    layout = load_published(ours, name, theirs.state_dict())
+    assert layout == ("authors" if name.startswith("inceptionnext") else "timm")
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_outputs_are_equal(name: str) -> None:
+    torch.manual_seed(0)
+    theirs = timm_model(name).eval().double()
+    with torch.no_grad():
+        for tensor in theirs.state_dict().values():
+            if tensor.is_floating_point():
+                scale = tensor[0].numel() ** -0.5 if tensor.ndim > 1 else 0.2
+                tensor.copy_(scale * torch.rand_like(tensor) + (0.5 if tensor.ndim < 2 else -scale / 2))
+    ours = on_meta(named(name).arch)
+    load_published(ours, name, theirs.state_dict())
+    x = torch.randn(2, 3, 96, 64, dtype=torch.float64)
+    with torch.no_grad():
+        expected, found = theirs(x), ours.eval()(x)
+    spread = float((expected[0] - expected[1]).norm() / expected.norm())
+    assert spread > 1e-4, "images look alike to this network, so equality would say little"
+    assert float((found - expected).norm() / expected.norm()) < 1e-9
