@@ -251,23 +251,5 @@ class Driver:
 
     def _write(self, flight: Flight, state: State, reason: str | None) -> None:
         """Store the final row with all measurements; a failed trial keeps those that can stand."""
-        *first, last = flight.finite()
-        for kind, version, measured in first:
-            self._store.add_measurements(
-                flight.row.arch_id,
-                measured,
-                trial_id=flight.row.id,
-                evaluator=kind,
-                evaluator_version=version,
-                seed=flight.row.seed,
-            )
-        kind, version, measured = last
-        self._store.finish_trial(
-            flight.row.id,
-            state=state,
-            reason=reason,
-            measurements=measured,
-            evaluator=kind,
-            evaluator_version=version,
-        )
+        self._store.finish_trial(flight.row.id, state=state, reason=reason, evaluations=flight.finite())
         self._move(flight, state)

@@ -54,7 +54,7 @@ class Lease:
 
 def lost_message(study_name: str) -> str:
     """Return the line for a driver that has been replaced."""
-    return f"study {study_name!r}: another process drives it now; this one stops, nothing of it was written since"
+    return f"study {study_name!r}: another process drives it now, this one may not write to it any more"
 
 
 @contextmanager

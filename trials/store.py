@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -252,10 +252,14 @@ class Store(Reader):
         measurements: Mapping[str, Measured] | None = None,
         evaluator: str = "",
         evaluator_version: int = 1,
+        evaluations: Sequence[writing.Evaluation] = (),
     ) -> None:
-        """Give a trial its final state together with what was measured (metric name -> measured).
+        """Give a trial its final state together with what was measured (metric name -> measured), all or nothing.
 
         Saying the same state a second time changes nothing, so that a caller unsure of its last write can repeat it.
+
+        evaluations:  (evaluator, version, measurements) of each, where several evaluators have measured; the metrics
+                      of an earlier one come first.
 
         Raises:  StoreError if the trial has another final state, a value is not finite, or the lease is lost.
         """
@@ -265,8 +269,9 @@ class Store(Reader):
             row = writing.claim(connection, trial_id, self._leases)
             if row.state in FINAL and row.state != state:
                 raise StoreError(f"{row.label}: already {row.state}, cannot become {state}")
-            subject = writing.Subject(trial_id, row.arch_id, evaluator, evaluator_version, row.seed)
-            writing.put_measurements(connection, subject, measurements or {})
+            for kind, version, measured in (*evaluations, (evaluator, evaluator_version, measurements or {})):
+                subject = writing.Subject(trial_id, row.arch_id, kind, version, row.seed)
+                writing.put_measurements(connection, subject, measured)
             if row.state not in FINAL:
                 why, now = writing.storable(reason), datetime.now(UTC)
                 writing.change_trial(connection, trial_id, state=state, reason=why, finished=now)
@@ -296,19 +301,23 @@ class Store(Reader):
         Recording the same again (metric, evaluator, version, seed, circumstances) replaces the value.
         `arch_json` is needed where the store has not seen the point before.
 
-        Raises:  StoreError if the point or trial is unknown or a value is not finite.
+        Raises:  StoreError if the point or trial is unknown, the trial is of another point, a value is not finite, or
+                 the lease of the trial's study is lost.
         """
         if seed is not None:
             writing.check_seed(seed)
         with self._database.write() as connection:
+            if trial_id is not None:
+                row = writing.claim(connection, trial_id, self._leases)
+                if row.arch_id != arch_id:
+                    raise StoreError(f"{row.label}: of architecture {row.arch_id!r}, measured was {arch_id!r}")
             if arch_json is not None:
                 writing.put_architecture(connection, arch_id, arch_json, None, None, datetime.now(UTC))
             try:
                 subject = writing.Subject(trial_id, arch_id, evaluator, evaluator_version, seed)
                 writing.put_measurements(connection, subject, measurements)
             except IntegrityError as error:
-                of = f"architecture {arch_id!r}" + ("" if trial_id is None else f" or trial id {trial_id}")
-                raise StoreError(f"measurements: {of} is not in store {self.url}") from error
+                raise StoreError(f"measurements: architecture {arch_id!r} is not in store {self.url}") from error
 
     def add_artifact(self, trial_id: int | None, *, kind: str, path: str | Path, sha256: str, bytes: int) -> None:
         """Record a file under `root`; recording the same path again replaces its checksum and size.

@@ -21,6 +21,9 @@ from trials.schema import architecture, artifact, epoch_metric, measurement, stu
 if TYPE_CHECKING:
     from trials.measurement import Measured
 
+Evaluation = tuple[str, int, "Mapping[str, Measured]"]
+"""Kind and version of an evaluator, and what it measured by the name of the metric."""
+
 Leases = Mapping[int, Lease]
 """The leases a store holds, by study id. A study without one may be written by anybody."""
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,40 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path: Path) -> None:
         assert names == ["first", *(f"s{n}" for n in range(len(names) - 1))]
         assert store.trial(1, 0).values == {"accuracy": 0.5}
     with Store.open(path) as store:
+        store.create_study("after", space="", config={}, code_version="", data_fingerprint="")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 600 KB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system takes root and the right to mount")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_loses_nothing_that_was_stored(small_disk: Path) -> None:
+    path = small_disk / "a.db"
+    fill(path)
+    with Store.open(path) as store:
+        made = []
+        with pytest.raises(StoreError, match=f"store {path}: the disk is full, nothing was written"):
+            for number in range(10_000):
+                store.create_study(f"s{number}", space="x" * 5000, config={}, code_version="", data_fingerprint="")
+                made.append(f"s{number}")
+        assert [s.name for s in store.studies()] == ["first", *made]
+    (small_disk / "rest").write_bytes(b"")
+    with pytest.raises(OSError, match="No space left"), (small_disk / "rest").open("ab", buffering=0) as rest:
+        while rest.write(b"x" * 512):
+            pass
+    assert refusal(small_disk / "b.db").endswith("the disk is full, nothing was written; free some space and go on")
+    (small_disk / "rest").unlink()
+    with Store.open(path) as store:
+        assert [s.name for s in store.studies()] == ["first", *made]
+        assert store.trial(1, 0).values == {"accuracy": 0.5}
         store.create_study("after", space="", config={}, code_version="", data_fingerprint="")
 
 

@@ -89,6 +89,28 @@ def test_measuring_again_in_the_same_circumstances_replaces(store: Store) -> Non
     assert [(m.value, m.circumstances["threads"], m.trial_id) for m in rows] == [(6.0, 1, None), (3.0, 2, None)]
 
 
+def test_several_evaluators_are_stored_together_or_not_at_all(store: Store, running: Callable[[], TrialRow]) -> None:
+    trial = running()
+    good = ("train", 2, {"accuracy": Measured(0.5, "ratio")})
+    with pytest.raises(StoreError, match="measurement 'latency_ms': value inf"):
+        bad = ("latency", 1, {"latency_ms": Measured(math.inf, "ms")})
+        store.finish_trial(trial.id, state="complete", evaluations=[good, bad])
+    assert store.measurements_of(trial.id) == []
+    latency = ("latency", 1, {"latency_ms": Measured(3.0, "ms")})
+    store.finish_trial(trial.id, state="complete", evaluations=[good, latency])
+    rows = [(m.evaluator, m.version, m.metric, m.value) for m in store.measurements_of(trial.id)]
+    assert rows == [("train", 2, "accuracy", 0.5), ("latency", 1, "latency_ms", 3.0)]
+
+
+def test_a_measurement_of_another_point_is_refused(store: Store, running: Callable[[], TrialRow]) -> None:
+    trial = running()
+    with pytest.raises(StoreError, match=r"trial first:0: of architecture 'a+', measured was 'b'"):
+        store.add_measurements("b", {"loss": Measured(1.0, "nats")}, trial_id=trial.id, arch_json="{}")
+    with pytest.raises(StoreError, match="trial id 99: not in the store"):
+        store.add_measurements(trial.arch_id, {"loss": Measured(1.0, "nats")}, trial_id=99)
+    assert store.measurements_on(trial.arch_id) == []
+
+
 def test_measurements_of_nothing_known_are_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="measurements: architecture 'cc' is not in store"):
         store.add_measurements("cc", {"loss": Measured(1.0, "nats")})
