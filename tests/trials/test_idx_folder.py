@@ -19,7 +19,7 @@ def _idx(array):
 
 def _write(folder, prefix, count, *, zipped=False, colour=False, classes=3):
     rng = numpy.random.default_rng(count)
-    images = rng.integers(0, 256, (count, 28, 28, 3) if colour else (count, 28, 28), dtype=numpy.uint8)
+    images = rng.integers(0, 256, (count, 32, 32, 3) if colour else (count, 32, 32), dtype=numpy.uint8)
     labels = (numpy.arange(count) % classes).astype(numpy.uint8)
     for name, array in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", labels)):
         content = _idx(array)
@@ -35,9 +35,9 @@ def test_a_test_part_stays_the_test_part(tmp_path, zipped):
     assert (len(data.train), len(data.validation), len(data.test)) == (24, 6, 9)
     assert (data.channels, data.resolution, data.classes, data.mirror) == (1, 32, ("0", "1", "2"), False)
     assert data.test.labels.tolist() == test_labels.tolist()
-    assert numpy.array_equal(data.test.batch(torch.arange(9))[:, 0, 2:30, 2:30].numpy(), test_images)
+    assert numpy.array_equal(data.test.batch(torch.arange(9))[:, 0].numpy(), test_images)
     position = int(data.validation.positions[0])
-    assert numpy.array_equal(data.validation.batch(torch.tensor([0]))[0, 0, 2:30, 2:30].numpy(), images[position])
+    assert numpy.array_equal(data.validation.batch(torch.tensor([0]))[0, 0].numpy(), images[position])
     assert data.validation.labels[0] == labels[position]
 
 
@@ -68,7 +68,7 @@ def test_relative_and_home_paths_lead_to_the_same(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda content: content[:-5], "is cut short or too long, 23531 bytes cannot hold shape"),
+        (lambda content: content[:-5], "is cut short or too long, 30731 bytes cannot hold shape"),
         (lambda content: content + b"x", "is cut short or too long"),
         (lambda content: content[:6], "is cut short or too long"),
         (lambda content: b"\0\0\x0d" + content[3:], "is no IDX file of unsigned bytes"),

@@ -35,7 +35,7 @@ OPERATORS: dict[str, Operator] = {
     "invert": lambda x, _: functional.invert(x),
     "rotate": lambda x, s: _affine(x, angle=30 * s),
     "posterize": lambda x, s: functional.posterize(x, 4 - round(3 * abs(s)) + 1),
-    "solarize": lambda x, s: functional.solarize(x, 256 * (1 - abs(s))),
+    "solarize": lambda x, s: functional.solarize(x, 255 * (1 - abs(s))),
     "color": lambda x, s: functional.adjust_saturation(x, 1 + 0.9 * s),
     "contrast": lambda x, s: functional.adjust_contrast(x, 1 + 0.9 * s),
     "brightness": lambda x, s: functional.adjust_brightness(x, 1 + 0.9 * s),
