@@ -138,9 +138,17 @@ def _adapter() -> TypeAdapter[Any]:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of space files, for editors."""
+    """Return the JSON schema of space files, for editors: a point or a choice of them, beside `let` and extras."""
     schema = _adapter().json_schema()
-    return schema | {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "nas design space"}
+    extras = _Extras.model_json_schema(ref_template="#/$defs/{model}")
+    beside = extras["properties"] | {"let": {"type": "object", "description": "Definitions to `use`, by name."}}
+    tops: list[dict[str, Any]] = [schema["$defs"][ref["$ref"].rpartition("/")[2]] for ref in schema.pop("oneOf")]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "nas design space",
+        "$defs": schema["$defs"] | extras["$defs"],
+        "anyOf": [top | {"properties": top["properties"] | beside} for top in tops],
+    }
 
 
 def _typed(adapter: TypeAdapter[Any], tree: Any, name: str, prefix: str = "") -> Any:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from space import DesignSpace, SpaceError, read_architecture
 from space.source import json_schema, presets
@@ -105,3 +107,15 @@ def test_the_json_schema_names_every_kind() -> None:
     text = str(json_schema())
     for kind in ("attention", "inception_depthwise", "grn_mlp", "patchify", "strided_conv", "mlp_head", "int_range"):
         assert kind in text
+
+
+@pytest.mark.parametrize("name", presets())
+def test_editors_accept_the_presets_and_mark_mistakes(name: str) -> None:
+    schema = Draft202012Validator(json_schema())
+    tree = yaml.safe_load(presets()[name].read_text())
+    assert schema.is_valid(tree)
+    assert not schema.is_valid(tree | {"proxi": {}})
+    assert not schema.is_valid(tree | {"resolution": "large"})
+    wrong = yaml.safe_load(POINT.replace("MIXER", "{kind: atention}"))
+    assert not schema.is_valid(wrong)
+    assert schema.is_valid(yaml.safe_load(POINT.replace("MIXER", "{one_of: [{kind: pool}, {kind: attention}]}")))
