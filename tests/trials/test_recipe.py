@@ -40,6 +40,12 @@ def test_small_data_get_small_batches():
     assert Recipe(name="x", batch_size=2).for_data(9).batch_size == 2
 
 
+def test_short_trainings_do_without_mixing():
+    mixing = Recipe(name="x", epochs=5, mixup=0.2, mix_probability=0.5, mix_epochs=6)
+    assert mixing.for_data(100).mix_probability == 0
+    assert mixing.model_copy(update={"epochs": 6}).for_data(100).mix_probability == 0.5
+
+
 def test_fitting_a_recipe_twice_changes_nothing():
     once = FULL_RECIPE.for_data(54_000)
     assert once.for_data(54_000) == once

@@ -60,11 +60,12 @@ class Recipe(Spec):
     """Side of the training images in pixels; None: the data's own."""
 
     def for_data(self, count: int) -> Recipe:
-        """Return the recipe with `epochs` and a batch size that fit `count` training images (16 steps an epoch)."""
+        """Return the recipe with epochs, batch size (16 steps an epoch or more) and mixing fit to `count` images."""
         each = min(count, self.epoch_images or count)
         epochs = self.epochs or min(max(round(self.images / each), self.least_epochs), self.most_epochs)
         batch_size = max(min(self.batch_size, each // 16), min(self.batch_size, 8))
-        return self.model_copy(update={"epochs": epochs, "batch_size": batch_size})
+        mixed = self.mix_probability if epochs >= self.mix_epochs else 0.0
+        return self.model_copy(update={"epochs": epochs, "batch_size": batch_size, "mix_probability": mixed})
 
 
 PROXY_RECIPE = Recipe(
@@ -74,8 +75,8 @@ PROXY_RECIPE = Recipe(
 """Short and small, to rank networks within seconds."""
 
 FULL_RECIPE = Recipe(
-    name="full", images=600_000, least_epochs=10, most_epochs=300, batch_size=128, lr=2e-3, augment="strong", erase=0.1,
-    mixup=0.2, cutmix=1.0, mix_probability=0.3, ema=0.999, drop_path=0.05, keep="best",
+    name="full", images=800_000, least_epochs=10, most_epochs=100, batch_size=64, lr=3e-3, augment="strong", erase=0.1,
+    mixup=0.2, cutmix=1.0, mix_probability=0.3, mix_epochs=30, ema=0.999, drop_path=0.05, keep="best",
 )  # fmt: skip
 """Training to the end, for the network that is kept."""
 
