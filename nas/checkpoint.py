@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from nas.facts import FORMAT, NetworkFacts
 from nas.files import write_file
@@ -32,20 +32,16 @@ class CheckpointError(NasError):
 def save_checkpoint(path: Path, network: nn.Module, facts: NetworkFacts) -> None:
     """Write weights and facts to `path` in one step. Raises NasError where the file cannot be written."""
     header = {_KEY: facts.model_dump_json()}
-    weights = portable_weights(network)
-
-    def write(file: Path) -> None:
-        try:
-            save_file(weights, file, metadata=header)
-        except SafetensorError as error:
-            raise OSError(f"{error}") from None
-
-    write_file(path, write)
+    write_file(path, lambda file: write_weights(file, network, header))
 
 
-def portable_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict on the CPU, contiguous whatever memory format the network was trained in."""
-    return {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+def write_weights(file: Path, network: nn.Module, header: dict[str, str] | None = None) -> None:
+    """Write the state dict as safetensors, contiguous whatever the network's memory format. Raises OSError."""
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    try:
+        save_file(weights, file, metadata=header)
+    except SafetensorError as error:
+        raise OSError(" ".join(str(error).split())) from None
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, NetworkFacts]:

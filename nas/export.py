@@ -13,13 +13,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from nas import card as cards
 from nas.bundle import WEIGHTS, load
 from nas.card import Card, CostFacts, FileFacts, LatencyFacts, ProgramFacts
-from nas.checkpoint import load_checkpoint, portable_weights
+from nas.checkpoint import load_checkpoint, write_weights
 from nas.facts import InputFacts, NetworkFacts
 from nas.files import new_folder, sha256_of
 from nas.networks import POINT_FILE, as_yaml
@@ -158,7 +157,7 @@ def _write_programs(
 
 
 def _write_point(folder: Path, network: nn.Module, arch: Architecture) -> None:
-    save_file(portable_weights(network), folder / WEIGHTS)
+    write_weights(folder / WEIGHTS, network)
     (folder / POINT_FILE).write_text(as_yaml(arch), encoding="utf-8")
 
 

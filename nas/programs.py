@@ -6,6 +6,7 @@ with the network itself.
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -61,8 +62,11 @@ def exported(network: nn.Module, shape: tuple[int, int, int]) -> ExportedProgram
 
 def write_torch(program: ExportedProgram, path: Path, network: nn.Module, shape: tuple[int, int, int]) -> ProgramFacts:
     """Write the program to `path`, run it from there and compare. Raises ProgramError, OSError."""
+    content = io.BytesIO()
     with _quiet():
-        torch.export.save(program, path)
+        torch.export.save(program, content)
+        # given a path, torch would abort the process on a full disk
+        path.write_bytes(content.getbuffer())
         again = torch.export.load(path).module()
     return _compared(path, network, again, shape, f"torch {torch.__version__}")
 

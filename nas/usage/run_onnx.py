@@ -16,14 +16,12 @@ def read_image(path, facts):
     """Return one image as float32 [channels, side, side], as the network was trained on."""
     side, cut = facts["resize"], facts["resolution"]
     image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):
+        image = Image.fromarray((numpy.asarray(image).astype(numpy.int64) >> 8).clip(0, 255).astype(numpy.uint8))
     if "A" in image.getbands() or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("L" if facts["channels"] == 1 else "RGB")
-    if side - 4 <= min(image.size) <= max(image.size) <= side:
-        padded = Image.new(image.mode, (side, side))
-        padded.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        image = padded
-    else:
+    if image.size != (side, side):
         image = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
     edge = (side - cut) // 2
     image = image.crop((edge, edge, edge + cut, edge + cut))

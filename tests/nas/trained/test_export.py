@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from PIL import Image
@@ -99,11 +101,13 @@ def test_the_scripts_work_where_this_project_is_not_installed(
     bundle: Bundle, stripes: Path, tmp_path: Path, script: str
 ) -> None:
     """The same classes with the same shares as `nas.load` finds, on images of other sizes and modes as well."""
-    images = [stripes / "down" / "3.png", tmp_path / "gray.png", tmp_path / "large.png", tmp_path / "near.png"]
+    names = ("gray.png", "large.png", "clear.png", "deep.png")
+    images = [stripes / "down" / "3.png", *(tmp_path / name for name in names)]
     picture = Image.open(images[0])
     picture.convert("L").save(images[1])
     picture.resize((90, 70)).save(images[2])
     picture.resize((30, 29)).convert("RGBA").save(images[3])
+    Image.fromarray(numpy.asarray(picture.convert("L")).astype(numpy.uint16) * 257).save(images[4])
     copy = shutil.copytree(bundle.path, tmp_path / "elsewhere")
     command = [sys.executable, "-c", ALONE, str(copy / script), *map(str, images)]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -220,6 +224,23 @@ def test_a_failure_on_the_way_leaves_nothing_and_keeps_the_old(
             export(str(trained.checkpoint), tmp_path / name, store=files_store, formats=(), force=force)
     assert set(tmp_path.iterdir()) == present
     assert {path.name: sha256_of(path) for path in target.iterdir()} == before
+
+
+@pytest.mark.parametrize(("kilobytes", "formats"), [(8, ()), (60, ("torch",)), (60, ("onnx",))])
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    trained: Trained, files_store: Store, tmp_path: Path, kilobytes: int, formats: tuple[str, ...]
+) -> None:
+    """A limit on the size of files stands for the disk: weights, program and ONNX file in turn do not fit."""
+    present = set(tmp_path.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, hard))
+    try:
+        with pytest.raises(NasError, match=r"out: cannot be written: .*File too large") as caught:
+            export(str(trained.checkpoint), tmp_path / "out", store=files_store, formats=formats)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert set(tmp_path.iterdir()) == present
 
 
 def test_unknown_formats_and_references_are_refused(files_store: Store, tmp_path: Path) -> None:
