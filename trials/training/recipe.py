@@ -49,6 +49,8 @@ class Recipe(Spec):
     """Alpha of CutMix (arXiv:1905.04899); 0: off."""
     mix_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the batches that are mixed, where mixup or CutMix is on."""
+    mix_epochs: Count = 1
+    """Trainings of fewer epochs do without mixing, which pays only in long ones."""
     ema: Share = 0.0
     """Decay of the moving average of the weights that is validated and kept; 0: off."""
     drop_path: Share = 0.0
