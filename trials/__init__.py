@@ -1,6 +1,6 @@
 """What a network is worth: data, training, evaluation and the store of results.
 
-Names are imported on first use, so that reading a store never loads torch.
+Names are imported on first use, so that whoever reads a store does not load the training.
 """
 
 from __future__ import annotations

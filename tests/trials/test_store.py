@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from trials.measurement import Measured
 from trials.rows import FINAL, STATES, StoreError, StudyRow, TrialRow
@@ -302,6 +303,17 @@ def test_listing_keeps_state_limit_and_offset(store: Store, study: StudyRow) -> 
     assert store.trials(study.id, limit=0) == []
     with pytest.raises(StoreError, match=r"state: 'compleet', allowed: .*did you mean 'complete'"):
         store.trials(study.id, state="compleet")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("size", [1, 30])
+def test_listing_asks_as_often_for_many_as_for_one(store: Store, study: StudyRow, size: int) -> None:
+    for number in range(size):
+        finished(store, study, number / 100)
+    asked: list[str] = []
+    engine = store._database.engine  # pyright: ignore[reportPrivateUsage]
+    event.listen(engine, "before_cursor_execute", lambda *sent: asked.append(sent[2]))
+    assert len(store.trials(study.id)) == size
+    assert len([text for text in asked if text.startswith("SELECT")]) == 2
 
 
 def test_the_first_measurement_of_a_metric_stands(store: Store, study: StudyRow) -> None:
