@@ -158,7 +158,7 @@ def _bar(progress: SearchProgress) -> RenderableType:
     grid = Table.grid(padding=(0, 1), expand=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True, justify="right")
-    bar = ProgressBar(total=1.0, completed=min(1.0, progress.fraction))
+    bar = ProgressBar(total=1.0, completed=min(1.0, progress.fraction), complete_style="green")
     grid.add_row(bar, Text(f"{100 * progress.fraction:3.0f} %  {pace(progress)}"))
     return grid
 

@@ -1,0 +1,156 @@
+"""nas space, nas models, nas cost: what a newcomer looks at before searching."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nas.networks import as_yaml, find_network, read_point
+from space import Architecture, DesignSpace, NasError, cost
+from space.named import models, named
+from trials.store import Store
+
+RECORDS = Path(__file__).parents[1] / "golden" / "records"
+
+
+def no_store() -> Store:
+    raise AssertionError("a named model or a file needs no store")
+
+
+def test_check_says_valid_and_how_large(nas) -> None:
+    ran = nas("space", "check", "tiny")
+    assert (ran.code, ran.err) == (0, "")
+    assert "tiny.yaml: valid" in ran.out
+    found = json.loads(nas("space", "check", "tiny", "--json").out)
+    assert found["points"] == DesignSpace.load("tiny").size().points
+
+
+def test_size_is_exact_for_small_spaces_and_a_power_for_large_ones(nas) -> None:
+    points = DesignSpace.load("tiny").size().points
+    assert f"{points:,} points" in nas("space", "size", "tiny").out
+    assert "10^" in nas("space", "size", "metaformer").out
+
+
+def test_samples_are_points_of_the_space_that_read_back(nas, tmp_path: Path) -> None:
+    text = nas("space", "sample", "tiny", "--n", 3, "--seed", 5).out
+    documents = list(yaml.safe_load_all(text))
+    assert len(documents) == 3
+    space = DesignSpace.load("tiny")
+    for document, told in zip(
+        documents, json.loads(nas("space", "sample", "tiny", "--n", 3, "--seed", 5, "--json").out), strict=True
+    ):
+        file = tmp_path / "net.yaml"
+        file.write_text(yaml.safe_dump(document))
+        point = read_point(file)
+        assert point in space
+        assert point.id == told["architecture"]
+        assert cost(point, told["resolution"]).params == told["params"]
+
+
+def test_samples_depend_on_the_seed_alone(nas) -> None:
+    first = nas("space", "sample", "metaformer", "--seed", 1).out
+    assert first == nas("space", "sample", "metaformer", "--seed", 1).out
+    assert first != nas("space", "sample", "metaformer", "--seed", 2).out
+
+
+def test_the_schema_is_json_that_knows_the_kinds(nas) -> None:
+    ran = nas("space", "schema")
+    schema = json.loads(ran.out)
+    assert ran.err == ""
+    assert "depthwise_conv" in json.dumps(schema)
+
+
+def test_list_names_every_model(nas) -> None:
+    found = json.loads(nas("models", "list", "--json").out)
+    assert [entry["name"] for entry in found] == models()
+    tiny = next(entry for entry in found if entry["name"] == "convnext_tiny")
+    assert tiny["params"] == 28589128
+    assert any(figure["top1"] == 82.1 for figure in tiny["published"])
+    lines = nas("models", "list").out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == models()
+
+
+def test_show_prints_a_point_that_reads_back_with_figures_and_source(nas, tmp_path: Path) -> None:
+    ran = nas("models", "show", "convnext_tiny")
+    assert "82.1 %" in ran.out
+    assert named("convnext_tiny").source in ran.out
+    head, _, text = ran.out.partition("# id ")
+    assert "28,589,128 parameters" in head
+    file = tmp_path / "shown.yaml"
+    file.write_text(f"# id {text}")
+    assert read_point(file) == named("convnext_tiny").arch
+
+
+def test_cost_of_a_named_model_without_timing(nas) -> None:
+    found = json.loads(nas("cost", "convnext_tiny", "--no-latency", "--json").out)
+    expected = cost(named("convnext_tiny").arch, 224)
+    assert (found["params"], found["macs"], found["activations"]) == expected
+    assert found["latency_ms"] is None
+    assert found["training_memory_bytes"]["weights_and_optimiser"] == 16 * expected.params
+    assert found["training_memory_bytes"]["per_image"] > 4 * 224 * 224 * 3
+
+
+def test_cost_times_a_trial_of_a_study(nas, filled: Path) -> None:
+    ran = nas("cost", "digits-a:4", "--resolution", 32, "--threads", 1, "--store", filled, "--json")
+    found = json.loads(ran.out)
+    assert ran.err == ""
+    assert found["latency_ms"]["median"] > 0
+    assert found["latency_ms"]["threads"] == 1
+    text = nas("cost", "digits-a:4", "--resolution", 32, "--store", filled).out
+    assert f"{found['params']:,}" in text
+    assert "latency" in text
+
+
+def test_memory_grows_with_the_images(nas) -> None:
+    def memory(pixels: int) -> int:
+        told = nas("cost", "convnext_atto", "--no-latency", "--json", "--resolution", pixels).out
+        return json.loads(told)["training_memory_bytes"]["per_image"]
+
+    assert memory(64) * 3 < memory(128) < memory(64) * 5
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "poolformer_s12", "caformer_s18"])
+def test_a_named_model_survives_the_way_through_a_file(tmp_path: Path, name: str) -> None:
+    arch = named(name).arch
+    file = tmp_path / "net.yaml"
+    file.write_text(as_yaml(arch))
+    assert find_network(str(file), no_store).arch == arch
+    jsonl = tmp_path / "net.json"
+    jsonl.write_text(arch.model_dump_json(exclude_defaults=True))
+    assert find_network(str(jsonl), no_store).arch == arch
+
+
+def test_a_named_model_brings_its_resolution() -> None:
+    assert find_network("convnext_tiny", no_store).resolution == 224
+
+
+def test_a_trial_is_found_in_the_store(filled: Path) -> None:
+    with Store.open(filled) as store:
+        found = find_network("digits-a:4", lambda: store)
+        assert found.trial is not None
+        assert found.trial.number == 4
+        assert found.arch == Architecture.model_validate_json(found.trial.arch_json)
+
+
+def test_an_unknown_network_names_the_nearest() -> None:
+    with pytest.raises(NasError, match="did you mean 'convnext_tiny'"):
+        find_network("convnext_tinny", no_store)
+
+
+def test_verify_reproduces_a_record_and_counts_failures(nas, tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    good = RECORDS / "convnextv2_atto.json.gz"
+    (tmp_path / "records" / good.name).write_bytes(good.read_bytes())
+    ran = nas("models", "verify", "--golden", tmp_path / "records", "--json")
+    (outcome,) = json.loads(ran.out)
+    assert ran.code == 0
+    assert outcome["ok"]
+    assert outcome["error"] <= outcome["limit"]
+    assert set(outcome) == {"name", "ok", "error", "limit", "params", "macs", "seconds", "message"}
+    (tmp_path / "records" / "nonsense.json.gz").write_bytes(b"no record")
+    ran = nas("models", "verify", "--golden", tmp_path / "records")
+    assert ran.code == 1
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["ok", "FAIL"]
