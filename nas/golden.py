@@ -176,6 +176,10 @@ def _loaded(model: NamedModel, record: Record) -> tuple[nn.Module, str]:
 
 def _compared(record: Record) -> Verified:
     model = named(record.name)
+    if record.input_size[0] != model.arch.in_channels:
+        raise NasError(
+            f"{record.name}: images of {record.input_size[0]} channels, the network takes {model.arch.in_channels}"
+        )
     network, layout = _loaded(model, record)
     params = parameters(network)
     macs = counted(on_meta(model.arch), (1, *record.input_size)).cost.macs
@@ -205,7 +209,7 @@ def verify_file(path: Path) -> Verified:
         record = read_record(path)
         name, limit = record.name, record.limit
         outcome = _compared(record)
-    except (NasError, RuntimeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:  # NasError is a ValueError; torch raises all three
         line = " ".join(str(error).split())
         outcome = Verified(name, ok=False, limit=limit, message=line if len(line) <= 300 else line[:297] + "...")
     return replace(outcome, seconds=round(time.perf_counter() - start, 3))
