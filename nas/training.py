@@ -52,7 +52,7 @@ class Trained:
 
 def train_network(
     reference: str,
-    data: str = "digits",
+    data: str | None = None,
     *,
     store: Store,
     epochs: int | None = None,

@@ -66,7 +66,7 @@ class TrainingPlan:
 
 def plan_training(
     reference: str,
-    data: str = "digits",
+    data: str | None = None,
     *,
     store: Store,
     epochs: int | None = None,
@@ -79,6 +79,7 @@ def plan_training(
 ) -> TrainingPlan:
     """Settle what to train, on what, how long and where to.
 
+    data:        see `trials.data`; None: that of the trial's study, else digits.
     reference:   see `nas.reference`; its point takes the classes and channels of the data.
     epochs:      passes over the training images; None: the recipe's, by the size of the data.
     out:         folder of the training; None: one under `store.root`, the same for the same training.
@@ -89,8 +90,9 @@ def plan_training(
     Raises:      NasError: unknown reference or data, a network that does not fit the images, another training in `out`.
     """
     found = resolve(reference, store)
-    data_seed = _data_seed(found, data)
-    images = load_data(data, resolution=resolution or _study_resolution(found, data), seed=data_seed)
+    spec = data or _default_data(found)
+    data_seed = _data_seed(found)
+    images = load_data(spec, resolution=resolution or _study_resolution(found, spec), seed=data_seed)
     arch = adapted(found.arch, images)
     settled = _with_epochs(recipe, epochs).for_data(len(images.train))
     key = _key(arch, images, settled, seed)
@@ -146,15 +148,24 @@ def _with_epochs(recipe: Recipe, epochs: int | None) -> Recipe:
     return recipe if epochs is None else recipe.model_copy(update={"epochs": epochs})
 
 
-def _data_seed(found: Resolved, data: str) -> int:
-    config = found.study.config if found.study else {}
-    return int(config.get("data_seed", 0)) if config.get("data") == data else 0
+def _default_data(found: Resolved) -> str:
+    return str(found.study.config.get("data", "digits")) if found.study else "digits"
+
+
+def _data_seed(found: Resolved) -> int:
+    return int(found.study.config.get("data_seed", 0)) if found.study else 0
 
 
 def _study_resolution(found: Resolved, data: str) -> int | None:
     config = found.study.config if found.study else {}
-    full = config.get("data") == data and config.get("train_as") == "full"
-    return config.get("resolution") if full else None
+    same = _place(str(config.get("data"))) == _place(data)
+    return config.get("resolution") if same and config.get("train_as") == "full" else None
+
+
+def _place(data: str) -> str:
+    """Return a folder however it was spelled as one path; words stay as they are."""
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.is_dir() else data
 
 
 def _key(arch: Architecture, data: ImageData, recipe: Recipe, seed: int) -> str:

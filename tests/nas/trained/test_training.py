@@ -58,6 +58,9 @@ def test_a_trial_keeps_its_split_and_gets_the_measurement(
     reference = new_trial(files_store, read_point(point_file), str(stripes), data_seed=5)
     plan = plan_training(reference, str(stripes), store=files_store, epochs=1, **CPU)
     assert plan.data.fingerprint == load_data(str(stripes), seed=5).fingerprint
+    for same in (None, f"{stripes.parent}/../{stripes.parent.name}/stripes"):
+        again = plan_training(reference, same, store=files_store, epochs=1, **CPU)
+        assert again.folder == plan.folder, "the study's data and split, however they are named"
     done = run_training(plan, files_store)
     row = files_store.trial(files_store.study("found").id, 0)
     assert row.values["test_accuracy"] == done.test_accuracy
