@@ -53,7 +53,7 @@ class Clock:
 def plain_optuna(space: DesignSpace, name: str, budget: int, evaluator: Surrogate) -> float:
     """Return CPU ms per trial of Optuna alone, in memory, evaluated by the same surrogate."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(name).make(0))
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(name).start()(0))
     done, begin = 0, time.process_time()
     while done < budget:
         trial = study.ask()

@@ -109,23 +109,28 @@ class Admission:
         return 0.0
 
     def _any_left(self, rng: random.Random) -> Architecture | None:
-        points = self.space.space.size().points
-        if points is None or points > LISTED:
-            return None
-        left = [arch for arch in self.space.points() if arch.id not in self.seen and self.over(arch) <= 0]
+        left = [arch for arch in self._listed() if arch.id not in self.seen and self.over(arch) <= 0]
         return rng.choice(left) if left else None
+
+    def _listed(self) -> Iterable[Architecture]:
+        """Return all points of a small space, none of a large one."""
+        points = self.space.space.size().points
+        return self.space.points() if points is not None and points <= LISTED else ()
 
     def check_possible(self, seed: int) -> None:
         """Make sure that some point is feasible. Raises ObjectiveError naming the limits and the closest found."""
-        rng = random.Random(seed)
-        if self._any_left(rng) is not None:
-            return
-        try:
-            self.space.draw(rng, self.over)
-        except SpaceError as error:
-            if not self.limits:
-                raise
-            limits = ", ".join(map(str, self.limits))
-            closest = str(error).rpartition("; ")[2]
-            text = f"limits {limits}: no network of {self.space.space.name} meets them; {closest}"
-            raise ObjectiveError(text) from None
+        least = math.inf
+        for arch in self._listed():
+            least = min(least, self.over(arch))
+            if least <= 0:
+                return
+        closest = f"the closest is over by {least:.1%}"
+        if math.isinf(least):
+            try:
+                self.space.draw(random.Random(seed), self.over)
+            except SpaceError as error:
+                closest = str(error).rpartition("; ")[2]
+            else:
+                return
+        limits = f"limits {', '.join(map(str, self.limits))}" if self.limits else f"{self.size.resolution} px"
+        raise ObjectiveError(f"{limits}: no network of {self.space.space.name} meets them; {closest}")

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Direction = Literal["max", "min"]
 Points = NDArray[np.float64]
+PAIRWISE = 1024
+"""Up to this many points, all pairs fit into a few megabytes."""
 
 
 def _minimised(values: ArrayLike, directions: Sequence[Direction]) -> Points:
@@ -53,6 +55,14 @@ def ranks(values: ArrayLike, directions: Sequence[Direction]) -> list[int]:
     points = _minimised(values, directions)
     out = np.full(len(points), -1)
     rank = 0
+    if len(points) <= PAIRWISE:  # compare all pairs once, then only count
+        a, b = points[:, None], points[None]
+        below = np.logical_and((a <= b).all(axis=2), (a < b).any(axis=2))
+        dominators = below.sum(axis=0)
+        while (best := np.flatnonzero((dominators == 0) & (out < 0))).size:
+            out[best] = rank
+            dominators -= below[best].sum(axis=0)
+            rank += 1
     while (left := np.flatnonzero(out < 0)).size:
         out[left[_front_mask(points[left])]] = rank
         rank += 1

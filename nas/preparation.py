@@ -12,7 +12,7 @@ from nas.samplers import sampler
 from nas.settings import SearchSettings
 from nas.training_size import TrainingSize
 from nas.training_time import Estimate, Question, choose_size, given_size
-from space import DesignSpace, NasError
+from space import DesignSpace, NasError, Proxy
 from trials.data import ImageData, load_data
 from trials.evaluator import Evaluator
 from trials.evaluators.latency import Latency
@@ -141,7 +141,8 @@ def _estimate(question: Question, evaluators: tuple[Evaluator, ...]) -> Estimate
     """Choose the size of training; nothing is timed where nothing will be trained."""
     if any(each.kind == "train" for each in evaluators):
         return choose_size(question)
-    return Estimate(given_size(question) or question.full(), 0.0)
+    default = question.twin(Proxy()) if question.train_as == "proxy" else question.full()
+    return Estimate(given_size(question) or default, 0.0)
 
 
 def _notice(estimate: Estimate, settings: SearchSettings, device: str) -> str:

@@ -1,4 +1,4 @@
-"""What a sampler is to the search: a maker of Optuna samplers, and how many points are drawn before it is asked."""
+"""What a sampler is to the search: a source of Optuna samplers, and how many points are drawn before it is asked."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from optuna.samplers import BaseSampler
 
 @dataclass(frozen=True)
 class Sampler:
-    """Proposes points. Every proposal comes from a sampler made anew with its own seed, so that a resumed search goes
-    on exactly as an uninterrupted one would; whatever it learns from must be in the study's trials.
+    """Proposes points. Every proposal has a seed of its own, so that a resumed search goes on exactly as an
+    uninterrupted one would; whatever a sampler learns from must be in the study's trials.
     """
 
-    make: Callable[[int], BaseSampler]
-    """Return an Optuna sampler with this seed; it must work for several objectives, constraints and conditionals."""
+    start: Callable[[], Callable[[int], BaseSampler]]
+    """Begin a study: return a function from the next proposal's seed to the Optuna sampler that makes it. That sampler
+    must work for several objectives, constraints and conditional choices."""
     startup: Callable[[int], int | None]
     """Points to draw at random among the feasible ones before the sampler is asked, for a given budget; None: all."""

@@ -56,12 +56,12 @@ class Suggestions:
         """Start without trials."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.objectives, self.limits = tuple(objectives), tuple(limits)
-        self._space, self._sampler, self._seed = space, sampler, seed
+        self._space, self._at_seed, self._seed = space, sampler.start(), seed
         self._walker = Walker(space.space)
         ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
         self._study = optuna.create_study(
             directions=[ways[objective.better] for objective in objectives],
-            sampler=sampler.make(_bits(derive_seed("sampler", seed))),
+            sampler=self._at_seed(_bits(derive_seed("sampler", seed))),
         )
 
     def ask(self, *salt: int) -> Proposal | None:
@@ -71,7 +71,7 @@ class Suggestions:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            self._study.sampler = self._sampler.make(_bits(derive_seed("sampler", self._seed, *salt)))
+            self._study.sampler = self._at_seed(_bits(derive_seed("sampler", self._seed, *salt)))
         trial = self._study.ask()
         try:
             arch = self._space.realise(partial(suggest, trial))

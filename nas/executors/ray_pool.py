@@ -52,6 +52,8 @@ class RayPool:
         """Start Ray and the actors. Raises ExecutorError."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Ray writes a paragraph on stdout for each dead worker, into the JSON and the live view; ours is one line
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
         import ray
 
         self._ray, self._begin = ray, time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_hypervolume_counts_the_dominated_unit_cells(case: tuple[Values, list[Di
 def test_hypervolume_grows_with_points_and_never_beyond_the_box(values: list[tuple[float, ...]]) -> None:
     ways: list[Direction] = ["max", "min", "max"]
     volumes = [hypervolume(values[:n], ways, (0.0, 1.0, 0.0)) for n in range(len(values) + 1)]
-    assert all(a <= b + 1e-12 for a, b in zip(volumes, volumes[1:], strict=False))
+    assert all(a <= b + 1e-12 for a, b in pairwise(volumes))
     assert 0 <= volumes[-1] <= 1 + 1e-12
 
 

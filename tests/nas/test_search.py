@@ -174,9 +174,7 @@ def small_space(tmp_path: Path, text: str = SMALL) -> str:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_exhausted_space_ends_cleanly_with_every_point_trained_once(
-    store: Store, tmp_path: Path, sampler: str
-) -> None:
+def test_exhausted_space_ends_cleanly_with_every_point_trained_once(store: Store, tmp_path: Path, sampler: str) -> None:
     events: list[Event] = []
     asked = settings(space=small_space(tmp_path), budget=100, sampler=sampler)
     result = run_search(store, asked, executor=Inline(), on_event=events.append)
@@ -345,3 +343,21 @@ def test_result_says_where_things_are(store: Store) -> None:
     assert (result.study, result.store, result.budget) == ("s", store.url, 2)
     assert not result.interrupted
     assert not result.exhausted
+
+
+def test_a_search_trains_real_networks_on_real_images(store: Store) -> None:
+    asked = SearchSettings.make(study="s", space="tiny", budget=2, epochs=1, limits=["params<=40k"])
+    events: list[Event] = []
+    result = run_search(store, asked, executor=Inline(), on_event=events.append)
+    rows = [row for row in rows_of(store) if row.state == "complete"]
+    assert result.done == len(rows) == 2
+    for row in rows:
+        assert 0 < row.values["accuracy"] <= 1
+        assert row.epochs == 1
+        (accuracy,) = [m for m in store.measurements_of(row.id) if m.metric == "accuracy"]
+        assert (accuracy.evaluator, accuracy.unit) == ("train", "ratio")
+        assert accuracy.circumstances["resolution"] == 16
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert notices[0].startswith(
+        "training proxies: width x0.5, depth x0.5, 16 px; front costs are of the full networks"
+    )
