@@ -126,11 +126,12 @@ def _seconds(question: Question, size: TrainingSize, points: Sequence[Architectu
 
 
 def _rate(question: Question, size: TrainingSize, points: Sequence[Architecture]) -> float:
-    """Measure the MACs per second of a training step on two of the smaller points."""
+    """Measure the MACs per second of a training step on two of the larger points, which dominate the mean time."""
     ordered = sorted(points, key=lambda arch: size.training_cost(arch).macs)
     macs = seconds = 0.0
     with torch.random.fork_rng(devices=[]), torch_threads(question.threads):
-        for arch in ordered[1:3] or ordered:
+        for index in (len(ordered) // 2, len(ordered) * 3 // 4):
+            arch = ordered[index]
             each = size.training_cost(arch).macs
             batch = int(max(2, min(64, STEP_MACS / (BACKWARD * each))))
             seconds += _timed_step(size.twin(arch), size.resolution, batch, question.device)
