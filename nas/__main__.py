@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of a pipe (head, less) left: nothing is wrong, and nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit:
+        # So does typer leave when it meets the broken pipe first; our commands raise typer.Exit instead.
+        return 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:

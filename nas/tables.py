@@ -42,13 +42,15 @@ def plain(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def rich_table(columns: Sequence[Column], rows: Sequence[Sequence[object]], *, title: str | None = None) -> RichTable:
+def rich_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> RichTable:
     """Lay a table out for a terminal; a long column ends in an ellipsis rather than wrap."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    # Only in a table that fills the width does a ratio make one column give way to all others.
+    stretched = any(column.long for column in columns)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=stretched)
     for column in columns:
         table.add_column(
             column.title,
