@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.open import open_store
-from nas.cli.options import DataOption, DeviceOption, JsonOption, NetworkArgument, StoreOption, ThreadsOption, examples
+from nas.cli.options import DeviceOption, JsonOption, NetworkArgument, StoreOption, ThreadsOption, examples
 from nas.cli.output import as_json, console, line, say
 from nas.quantities import duration, measured, short
 
@@ -25,6 +25,15 @@ EpochsOption = Annotated[
     int | None,
     typer.Option(
         "--epochs", metavar="E", help="Passes over the training images.", show_default="by the size of the data"
+    ),
+]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="Images to train on, named as in nas search.",
+        show_default="those of the trial's study, else digits",
     ),
 ]
 OutOption = Annotated[
@@ -52,7 +61,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         short_help="Train one network in full and take its test accuracy.",
         epilog=examples(
-            "nas train STUDY:17 --data digits",
+            "nas train STUDY:17",
             "nas train network.yaml --data cifar10 --epochs 60",
             "nas train convnext_tiny --data ~/photos --resolution 128 --out runs/photos",
         ),
@@ -67,7 +76,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     network: NetworkArgument,
-    data: DataOption = "digits",
+    data: ImagesOption = None,
     epochs: EpochsOption = None,
     resolution: ResolutionOption = None,
     out: OutOption = None,
