@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.bundle import load as load
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load"]  # pyright: ignore[reportUnsupportedDunderAll] -- both are made on first use
 
 
 def __getattr__(name: str) -> Any:
