@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from nas.admission import Admission
 from nas.fitted_space import FittedSpace
@@ -67,6 +68,7 @@ def prepare(settings: SearchSettings, design: DesignSpace) -> Preparation:
     size = estimate.size
     chosen = settings.model_copy(
         update={
+            "data": _place(settings.data),
             "device": device,
             "evaluators": evaluators,
             "recipe": recipe,
@@ -121,6 +123,12 @@ def check_device(device: str) -> None:
     known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name not in ("cpu", "cuda") or (device != "cpu" and f"cuda:{index or 0}" not in known):
         raise NasError(f"device: {device!r} is not there, found: {', '.join(known)}")
+
+
+def _place(data: str) -> str:
+    """Return a folder as an absolute path, so that the study can be resumed from anywhere; other words as they are."""
+    folder = Path(data).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else data
 
 
 def _evaluators(settings: SearchSettings) -> tuple[Evaluator, ...]:
