@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,40 +151,24 @@ def search(
     happens: after Ctrl-C, a crash or a reboot, nas resume STUDY goes on where it stopped.
     """
     from nas.naming import check_study_name
-    from nas.objective import DEFAULT_OBJECTIVES, Limit, Objective, check
-    from nas.search import executor_for, run_search
-    from nas.settings import SearchSettings
     from space import DesignSpace
 
     if study is not None:
         check_study_name(study)
-    design = DesignSpace.load(space)
-    chosen: dict[str, Any] = {
-        "sampler": sampler,
-        "train_as": train_as,
-        "proxy": _proxy(design, train_as, proxy_width, proxy_depth, proxy_resolution),
-    }
-    objectives = tuple(Objective.parse(text) for text in objective or ()) or DEFAULT_OBJECTIVES
-    limits = tuple(Limit.parse(text) for text in limit or ())
-    check(objectives, limits)
+    proxy = _proxy(DesignSpace.load(space), train_as, proxy_width, proxy_depth, proxy_resolution)
+    chosen = {"sampler": sampler, "train_as": train_as, "proxy": proxy}
     values: dict[str, Any] = {
         "space": space,
         "budget": budget,
         "data": data,
-        "objectives": objectives,
-        "limits": limits,
         "seed": seed,
         "device": device,
         "start_from": tuple(start_from or ()),
         "workers": _workers(workers, device, ray_address, inline=inline),
+        **_wanted(objective or (), limit or ()),
         **{key: value for key, value in chosen.items() if value is not None},
     }
-    SearchSettings.make(study=study or "x", **values)  # a slip must not leave a store behind
-    with open_store(store, write=True) as opened:
-        settings = SearchSettings.make(study=study or _fresh(space, opened), **values)
-        executor = executor_for(settings, inline=inline, ray_address=ray_address)
-        place = Place(opened, settings.study, named=store is not None)
-        show_search(lambda listen: run_search(opened, settings, executor=executor, on_event=listen), place, json=json)
+    _begin(values, study, store, ray_address, inline=inline, json=json)
 
 
 def resume(
@@ -212,6 +197,30 @@ def resume(
             place,
             json=json,
         )
+
+
+def _wanted(objectives: Sequence[str], limits: Sequence[str]) -> dict[str, Any]:
+    from nas.objective import DEFAULT_OBJECTIVES, Limit, Objective, check
+
+    aims = tuple(map(Objective.parse, objectives)) or DEFAULT_OBJECTIVES
+    bounds = tuple(map(Limit.parse, limits))
+    check(aims, bounds)
+    return {"objectives": aims, "limits": bounds}
+
+
+def _begin(
+    values: dict[str, Any], study: str | None, store: str | None, ray_address: str | None, *, inline: bool, json: bool
+) -> None:
+    """Make the study and run it; settings that cannot be are refused before a store is made."""
+    from nas.search import executor_for, run_search
+    from nas.settings import SearchSettings
+
+    SearchSettings.make(study=study or "x", **values)
+    with open_store(store, write=True) as opened:
+        settings = SearchSettings.make(study=study or _fresh(values["space"], opened), **values)
+        executor = executor_for(settings, inline=inline, ray_address=ray_address)
+        place = Place(opened, settings.study, named=store is not None)
+        show_search(lambda listen: run_search(opened, settings, executor=executor, on_event=listen), place, json=json)
 
 
 def _check_budget(budget: int | None, opened: Store, study: str) -> None:
