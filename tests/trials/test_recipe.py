@@ -1,10 +1,14 @@
 """Recipes: closed values that fit themselves to the size of the data."""
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
 from space import NasError
-from trials.training import FULL_RECIPE, PROXY_RECIPE, Recipe, recipe
+from trials.training import FULL_RECIPE, PROXY_RECIPE, Recipe
+from trials.training.recipe import recipe
 from trials.training.run import rate
 
 
@@ -59,3 +63,15 @@ def test_the_rate_rises_then_falls_to_zero():
     assert rates[55] == pytest.approx(0.5)
     assert 0 < rates[-1] < 0.001
     assert 0 < rate(0, 1, 0.0) <= 1
+
+
+def test_recipes_and_jobs_are_read_without_the_training_libraries():
+    script = """
+import sys
+from trials.evaluator import Job
+from trials.training import FULL_RECIPE
+Job.model_json_schema()
+sys.exit(sorted({"timm", "torchvision"} & set(sys.modules)) or 0)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

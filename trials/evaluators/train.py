@@ -12,7 +12,6 @@ from trials.data import load_data
 from trials.evaluator import Evaluator, Job, OnEpoch
 from trials.measurement import Measured
 from trials.seeds import derive_seed
-from trials.training import fit
 
 
 class Train(Evaluator):
@@ -24,6 +23,8 @@ class Train(Evaluator):
 
     def evaluate(self, job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:
         """Return accuracy and loss. Raises TrainingFailed, DataError, SpaceError."""
+        from trials.training.loop import fit  # its libraries take seconds to import, which only a worker should pay
+
         begin = time.perf_counter()
         data = load_data(job.data, resolution=job.resolution or job.recipe.resolution, seed=job.data_seed)
         told_apart = {"in_channels": data.channels, "classes": len(data.classes)}
