@@ -16,7 +16,7 @@ import yaml
 from nas.naming import trial_reference
 from space import Architecture, NasError
 from space.errors import nearest
-from space.named import models, named
+from space.named import model_names, named
 from space.source import read_architecture
 from trials.store import Store, TrialRow
 
@@ -58,7 +58,7 @@ def find_network(text: str, open_store: Callable[[], Store]) -> FoundNetwork:
     except NasError:
         raise NasError(
             f"network {text!r}: neither a file, nor a trial (STUDY:NUMBER), nor a named model (nas models list)"
-            f"{nearest(text, models())}"
+            f"{nearest(text, model_names())}"
         ) from None
     return FoundNetwork(text, model.arch, model.resolution, drop_path=model.drop_path)
 

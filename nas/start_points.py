@@ -12,7 +12,7 @@ from nas.quantities import short
 from nas.resizing import FACTORS, Resize
 from space import Architecture, NasError, NotInSpace
 from space.errors import nearest
-from space.named import models, named
+from space.named import model_names, named
 from trials.store import Store
 
 
@@ -40,7 +40,7 @@ def _resolve(name: str, store: Store) -> Architecture:
     if reference is not None:
         study, number = reference
         return Architecture.model_validate_json(store.trial(store.study(study).id, number).arch_json)
-    known = models()
+    known = model_names()
     if name not in known:
         raise NasError(f"start-from {name!r}: neither a named model nor a trial (STUDY:NUMBER){nearest(name, known)}")
     return named(name).arch

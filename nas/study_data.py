@@ -13,7 +13,7 @@ from nas.objective import vector
 from nas.quantities import short
 from nas.settings import SearchSettings
 from space import Architecture, SpaceError, cost, describe
-from space.named import models, named
+from space.named import model_names, named
 from trials.rows import EpochRow, StudyRow, TrialRow
 from trials.store import Store
 
@@ -108,7 +108,7 @@ class StudyData:
         take part only where the study's data is that.
         """
         same = "imagenet" in self.settings.data.lower()
-        return [mark for name in models() if (mark := _mark(name, resolution, same_data=same)) is not None]
+        return [mark for name in model_names() if (mark := _mark(name, resolution, same_data=same)) is not None]
 
 
 def _finite(value: float) -> float | None:

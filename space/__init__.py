@@ -28,7 +28,7 @@ from space.counting import cost
 from space.describe import describe
 from space.design import DesignSpace
 from space.errors import NasError, NotInSpace, SpaceError
-from space.named import NamedModel, Published, load_published, models, named
+from space.named import NamedModel, Published, load_published, model_names, named
 from space.proxy import Proxy
 from space.size import Size
 from space.source import json_schema, presets, read_architecture
@@ -55,7 +55,7 @@ __all__ = [
     "describe",
     "json_schema",
     "load_published",
-    "models",
+    "model_names",
     "named",
     "presets",
     "read_architecture",

@@ -108,7 +108,7 @@ def _registry() -> dict[str, NamedModel]:
     return known
 
 
-def models() -> list[str]:
+def model_names() -> list[str]:
     """Return the names of all published networks, in alphabetical order."""
     return sorted(_registry())
 

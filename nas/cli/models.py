@@ -38,9 +38,9 @@ def _root(context: typer.Context) -> None:
 @app.command("list", epilog=examples("nas models list", "nas models list --json | jq -r '.[].name'"))
 def list_models(json: JsonOption = False) -> None:
     """List the named models with parameters, MACs and the published accuracy."""
-    from space.named import models, named
+    from space.named import model_names, named
 
-    found = [named(name) for name in models()]
+    found = [named(name) for name in model_names()]
     if json:
         as_json([_summary(model) for model in found])
         return

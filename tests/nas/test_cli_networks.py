@@ -10,7 +10,7 @@ import yaml
 
 from nas.networks import as_yaml, find_network, read_point
 from space import Architecture, DesignSpace, NasError, cost
-from space.named import models, named
+from space.named import model_names, named
 from trials.store import Store
 
 RECORDS = Path(__file__).parents[1] / "golden" / "records"
@@ -65,12 +65,12 @@ def test_the_schema_is_json_that_knows_the_kinds(nas) -> None:
 
 def test_list_names_every_model(nas) -> None:
     found = json.loads(nas("models", "list", "--json").out)
-    assert [entry["name"] for entry in found] == models()
+    assert [entry["name"] for entry in found] == model_names()
     tiny = next(entry for entry in found if entry["name"] == "convnext_tiny")
     assert tiny["params"] == 28589128
     assert any(figure["top1"] == 82.1 for figure in tiny["published"])
     lines = nas("models", "list").out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == models()
+    assert [line.split()[0] for line in lines[1:]] == model_names()
 
 
 def test_show_prints_a_point_that_reads_back_with_figures_and_source(nas, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space import Architecture, DesignSpace, NotInSpace, SpaceError, cost, models, named
+from space import Architecture, DesignSpace, NotInSpace, SpaceError, cost, model_names, named
 from space.build import build, on_meta
 from space.counting import counted
 
@@ -43,7 +43,7 @@ def test_neighbours_stay_inside_and_distance_is_a_metric(name: str, seed: int) -
     assert 0 < space.distance(a, space.mutate(a, rng)) <= 1
 
 
-@pytest.mark.parametrize("model", models())
+@pytest.mark.parametrize("model", model_names())
 def test_every_named_model_is_a_point_of_the_grand_space(model: str) -> None:
     point = named(model).arch
     assert SPACES["metaformer"].decode(SPACES["metaformer"].encode(point)) == point

@@ -15,9 +15,9 @@ from space.build import build, on_meta, parameters
 from space.counting import cost
 from space.errors import NasError
 from space.keys import KeyFormat
-from space.named import load_published, models, named
+from space.named import load_published, model_names, named
 
-NAMES = models()
+NAMES = model_names()
 
 
 def published_state(name: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from space.build import on_meta, parameters
 from space.counting import cost
-from space.named import load_published, models, named
+from space.named import load_published, model_names, named
 
 SMALL = 12e6
 """Parameters up to which outputs are compared."""
@@ -27,7 +27,7 @@ def timm_model(name: str, **settings: Any) -> nn.Module:
     return timm.create_model(timm_name(name), pretrained=False, **settings)
 
 
-SHARED = [name for name in models() if timm.is_model(timm_name(name))]
+SHARED = [name for name in model_names() if timm.is_model(timm_name(name))]
 EXACT = [
     # the authors' conv- and caformers have another eps in the head, the authors' poolformers another order there
     name
