@@ -162,21 +162,16 @@ class Store(Reader):
     ) -> TrialRow:
         """Add a trial under the study's next number, and its architecture if that is new.
 
-        state:         queued, or at once final: duplicate, infeasible, failed.
-        seed:          0 to 2**63 - 1.
+        state:         queued, or at once final: duplicate, infeasible, failed.   seed: 0 to 2**63 - 1.
         duplicate_of:  number of an earlier trial of the same study.
 
         Raises:  StoreError if there is no such study, state or earlier trial, or the study's lease is lost.
         """
-        allowed: tuple[State, ...] = ("queued", "duplicate", "infeasible", "failed")
-        if state not in allowed:
-            raise StoreError(f"new trial: state {state!r}, allowed: {', '.join(allowed)}")
-        writing.check_seed(seed)
+        writing.check_new(state, seed)
         now = datetime.now(UTC)
         values: dict[str, Any] = {
             "study_id": study_id,
             "state": state,
-            "attempt": 0,
             "reason": writing.storable(reason),
             "seed": seed,
             "sampler": sampler,
@@ -187,12 +182,9 @@ class Store(Reader):
             "choices": choices,
             "duplicate_of": duplicate_of,
             "created": now,
-            "started": None,
             "finished": now if state in FINAL else None,
-            "worker": None,
-            "epochs": 0,
             "extra": extra or {},
-        }
+        } | dict(writing.NOT_STARTED)
         with self._database.write() as connection:
             values["number"] = writing.next_number(connection, study_id, self._leases)
             stored = writing.put_architecture(connection, arch_id, arch_json, params, macs, now)

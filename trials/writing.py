@@ -45,6 +45,12 @@ _CHANGE = update(trial).where(trial.c.id == bindparam("changed"))
 _PUT_TRIAL = insert(trial).returning(trial.c.id)
 
 
+NOT_STARTED: Mapping[str, Any] = {"attempt": 0, "started": None, "worker": None, "epochs": 0}
+"""What a trial has before any worker begins it."""
+
+_NEW: tuple[State, ...] = ("queued", "duplicate", "infeasible", "failed")
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """What a write has to know of the trial it changes."""
@@ -207,6 +213,13 @@ def _upserting(dialect: str, table: Table, key: tuple[str, ...], rest: tuple[str
 
 def _insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def check_new(state: State, seed: int) -> None:
+    """Raise StoreError for a state that no new trial has, or a seed out of range."""
+    if state not in _NEW:
+        raise StoreError(f"new trial: state {state!r}, allowed: {', '.join(_NEW)}")
+    check_seed(seed)
 
 
 def check_seed(seed: int) -> None:
