@@ -77,8 +77,8 @@ PROXY_RECIPE = Recipe(
 """Short and small, to rank networks within seconds."""
 
 FULL_RECIPE = Recipe(
-    name="full", images=800_000, least_epochs=10, most_epochs=100, batch_size=64, lr=3e-3, augment="strong", erase=0.1,
-    mixup=0.2, cutmix=1.0, mix_probability=0.3, mix_epochs=30, ema=0.999, drop_path=0.05, keep="best",
+    name="full", images=1_000_000, least_epochs=10, most_epochs=100, batch_size=64, lr=3e-3, augment="strong",
+    erase=0.1, mixup=0.2, cutmix=1.0, mix_probability=0.3, mix_epochs=30, ema=0.999, drop_path=0.05, keep="best",
 )  # fmt: skip
 """Training to the end, for the network that is kept."""
 
