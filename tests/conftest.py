@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -18,6 +19,12 @@ import pytest
 
 PASSWORD = "not/a@secret"
 _databases = count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Let SIGINT raise KeyboardInterrupt, also where a script in the background runs the tests and ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _missing(reason: str) -> NoReturn:
