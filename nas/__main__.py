@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
@@ -21,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     debug = _take_debug(args)
+    _stop_on_sigterm()
     from nas.cli import app
 
     try:
@@ -46,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nas: {line}", file=sys.stderr)
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _stop_on_sigterm() -> None:
+    """Let SIGTERM, as schedulers and containers send it, stop a command as cleanly as Ctrl-C."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if main_thread and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _take_debug(args: list[str]) -> bool:

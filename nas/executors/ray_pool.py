@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -184,7 +186,8 @@ class RayPool:
         else:
             options["address"] = self._address
         try:
-            self._ray.init(**options)
+            with _own_sigterm():
+                self._ray.init(**options)
         except (self._ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
             where = "on this machine" if self._address is None else f"at {self._address!r}"
             raise ExecutorError(f"ray {where}: {_line(error)}; --inline runs trials without Ray") from None
@@ -192,6 +195,17 @@ class RayPool:
     def _kill(self, actor: Any) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.kill(actor, no_restart=True)
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's answer to SIGTERM: Ray puts one in its place that prints a C++ trace and dies."""
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if own is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, own)
 
 
 def _line(error: BaseException) -> str:

@@ -47,6 +47,11 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
             assert length <= FUNCTION_LINES, f"{node.name} has {length} lines"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_test_files_stay_readable(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").count("\n") <= FILE_LINES
+
+
 def test_public_names_are_documented() -> None:
     bare: list[str] = []
     for path in SOURCES:

@@ -89,13 +89,19 @@ def test_limits_seed_and_start_points_reach_the_search(nas, store: Path) -> None
     assert json.loads(ran.out)["front"][0]["architecture"] == one["architecture"]
 
 
-def test_ctrl_c_stops_cleanly_says_how_to_resume_and_loses_nothing(nas, tmp_path: Path) -> None:
-    search = spawned(tmp_path, [*SEARCH, "--budget", 60, "--study", "long"])
+@pytest.mark.parametrize(
+    ("sent", "on_ray"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGTERM, True)]
+)
+def test_a_signal_stops_cleanly_says_how_to_resume_and_loses_nothing(
+    nas, tmp_path: Path, sent: signal.Signals, on_ray: bool
+) -> None:
+    words = [word for word in SEARCH if word != "--inline" or not on_ray]
+    search = spawned(tmp_path, [*words, "--budget", 60, "--study", "long"])
     assert search.stdout is not None
     for line in search.stdout:
         if line.startswith("[ 1/60]"):
             break
-    search.send_signal(signal.SIGINT)
+    search.send_signal(sent)
     out, err = search.communicate(timeout=300)
     assert search.returncode == 130, err
     assert "nas resume long" in err
@@ -105,9 +111,9 @@ def test_ctrl_c_stops_cleanly_says_how_to_resume_and_loses_nothing(nas, tmp_path
     assert [trial["trial"] for trial in trials] == list(range(len(trials)))
     done = sum(trial["state"] == "complete" for trial in trials)
     assert done >= 1
-    ran = nas("resume", "long", "--inline", "--budget", done + 1, "--store", store, "--json")
+    ran = nas("resume", "long", "--inline", "--budget", done + 2, "--store", store, "--json")
     after = json.loads(nas("trials", "long", "--store", store, "--json").out)
-    assert (ran.code, json.loads(ran.out)["done"]) == (0, done + 1)
+    assert (ran.code, json.loads(ran.out)["done"]) == (0, done + 2)
     assert not [trial for trial in after if trial["state"] == "running"]
 
 
