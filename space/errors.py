@@ -35,7 +35,9 @@ class NotInSpace(NasError):
 
 def nearest(word: object, known: Iterable[object]) -> str:
     """Return `; did you mean 'x'?` for the closest of the known words, or the empty string."""
-    match = difflib.get_close_matches(str(word), [str(k) for k in known], 1, cutoff=0.5)
+    words = [str(k) for k in known]
+    begun = sorted((k for k in words if word and k.startswith(str(word))), key=len)  # acc: accuracy rather than macs
+    match = begun or difflib.get_close_matches(str(word), words, 1, cutoff=0.5)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
