@@ -14,6 +14,7 @@ for _where in (
     "space.downsamples",
     "space.heads",
     "space.norms",
+    "space.gates",
     "space.mixers",
     "space.channel_mixers",
 ):
@@ -28,6 +29,7 @@ from space.counting import cost
 from space.describe import describe
 from space.design import DesignSpace
 from space.errors import NasError, NotInSpace, SpaceError
+from space.features import FeatureInfo, FeatureNetwork
 from space.named import NamedModel, Published, load_published, model_names, named
 from space.proxy import Proxy
 from space.size import Size
@@ -38,6 +40,8 @@ __all__ = [
     "Block",
     "Cost",
     "DesignSpace",
+    "FeatureInfo",
+    "FeatureNetwork",
     "FloatRange",
     "IntRange",
     "NamedModel",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,8 @@ from space.downsamples import NoDownsample
 from space.errors import SpaceError
 from space.families import ChannelMixer, Downsample, Head, Norm, Stem, TokenMixer
 from space.heads import LinearHead
-from space.norms import LayerNorm
+from space.initial import Init
+from space.norms import BatchNorm, LayerNorm, NoNorm
 from space.spec import Spec
 
 Width = Annotated[int, Field(ge=4, le=8192)]
@@ -29,12 +30,32 @@ class Block(Spec):
     metanext: one residual branch, token mixer then norm then channel mixer (InceptionNeXt, arXiv:2303.16900, eq. 1)."""
     norm: Norm = LayerNorm()
     """The norm of the block; a metaformer block has two of it."""
+    norm_at: Literal["before", "after"] = "before"
+    """before: on what the mixer reads (metanext: the channel mixer). after: on what it writes, before the layer scale
+    (residual post-norm, Swin V2, arXiv:2111.09883, sec. 3.2; the large FocalNets)."""
     token_mixer: TokenMixer
     channel_mixer: ChannelMixer = Mlp()
     layer_scale: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Initial value of a learnable scale per channel on each branch (CaiT, arXiv:2103.17239); 0: no such parameter."""
     residual_scale: bool = False
     """Learnable scale per channel, at first 1, on each shortcut (NormFormer, arXiv:2110.09456; MetaFormers)."""
+    squeeze_excite: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Hidden width over width of a squeeze-and-excitation (arXiv:1709.01507) on what the token mixer writes, after
+    the norm in a metanext block (UniRepLKNet, arXiv:2311.15599); 0: none."""
+
+    def merged(self) -> Block:
+        """Return the block that computes the same with fewer layers once trained; see `space.merging`."""
+        update: dict[str, Any] = {
+            "token_mixer": self.token_mixer.merged(),
+            "channel_mixer": self.channel_mixer.merged(),
+        }
+        if self.wiring == "metanext" and self.norm_at == "before":
+            absorbing = update["token_mixer"].absorbing()
+            if absorbing is not None and isinstance(self.norm, BatchNorm):
+                update |= {"token_mixer": absorbing, "norm": NoNorm()}
+            if update["channel_mixer"] != self.channel_mixer:
+                update["layer_scale"] = 0.0
+        return self.model_copy(update=update)
 
 
 class Stage(Spec):
@@ -48,6 +69,8 @@ class Stage(Spec):
     """Blocks taken in turn up to `depth`."""
     downsample: Downsample = NoDownsample()
     """What leads into the stage; the first stage has none, the stem leads into it."""
+    norm: Norm = NoNorm()
+    """What closes the stage, after its last block (VAN, MogaNet)."""
 
     def blocks(self) -> list[Block]:
         """Return the `depth` blocks in order."""
@@ -62,6 +85,8 @@ class Architecture(Spec):
     head: Head = LinearHead()
     in_channels: Annotated[int, Field(ge=1, le=1024)] = 3
     classes: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    init: Init = "normal"
+    """How the weights start; a stem's or downsampler's own `init` says more where this is normal."""
 
     @model_validator(mode="after")
     def _joints(self) -> Architecture:
@@ -99,6 +124,14 @@ class Architecture(Spec):
 
         stages = (fit(stage, size) for stage, size in zip(self.stages, self.sizes(resolution), strict=True))
         return self.model_copy(update={"stages": tuple(stages)})
+
+    def merged(self) -> Architecture:
+        """Return the same function with fewer layers, as `Network.reparameterize` leaves a trained network."""
+
+        def merge(stage: Stage) -> Stage:
+            return stage.model_copy(update={"pattern": tuple(block.merged() for block in stage.pattern)})
+
+        return self.model_copy(update={"stages": tuple(merge(stage) for stage in self.stages)})
 
     def canonical(self) -> Architecture:
         """Return the same function with the least patterns: (a, a) becomes (a), no block stands beyond depth."""

@@ -16,8 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from space.arch import Architecture, Block
-from space.cost import Cost, Size
+from space.cost import Cost, Size, linear
 from space.errors import SpaceError
+from space.layers import share
 
 
 @lru_cache(maxsize=65536)
@@ -26,7 +27,11 @@ def block_cost(block: Block, width: int, size: Size) -> Cost:
     mixers = block.token_mixer.cost(width, size) + block.channel_mixer.cost(width, size)
     branches = 2 if block.wiring == "metaformer" else 1
     scales = Cost(width * branches * ((block.layer_scale > 0) + block.residual_scale))
-    return mixers + block.norm.cost(width) * branches + scales
+    squeeze = Cost()
+    if block.squeeze_excite:
+        hidden = share(width, block.squeeze_excite)
+        squeeze = linear(width, hidden) + linear(hidden, width)
+    return mixers + block.norm.cost(width) * branches + scales + squeeze
 
 
 def cost(arch: Architecture, resolution: int | Size = 224) -> Cost:
@@ -41,6 +46,7 @@ def cost(arch: Architecture, resolution: int | Size = 224) -> Cost:
     for index, (stage, here) in enumerate(zip(arch.stages, sizes, strict=True)):
         if index:
             total += stage.downsample.cost(arch.stages[index - 1].width, stage.width, sizes[index - 1])
+        total += stage.norm.cost(stage.width)
         whole, rest = divmod(stage.depth, len(stage.pattern))
         for position, block in enumerate(stage.pattern):
             times = whole + (position < rest)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import groupby
 
 from space.arch import Architecture, Block, Stage
+from space.families import Gate, TokenMixer
 from space.spec import Spec
 
 
@@ -39,6 +40,8 @@ def _words(spec: Spec) -> str:
     parts: list[str] = [str(getattr(spec, "kind", type(spec).__name__))]
     for name in type(spec).model_fields:
         value = getattr(spec, name)
+        if isinstance(value, (TokenMixer, Gate)):
+            parts.append(f"({_words(value)})")
         if name == "kind" or isinstance(value, (bool, Spec)):
             continue
         if isinstance(value, float) and value == 1.0 and name == "ratio":

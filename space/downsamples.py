@@ -6,11 +6,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from space.cost import Cost, Size, convolution
+from space.activations import Activation, activation, activation_params
+from space.cost import Cost, Size, convolution, linear
 from space.errors import SpaceError
 from space.families import Downsample, Norm
-from space.layers import Reducing, out_size
-from space.norms import LayerNorm
+from space.layers import Pointwise, Reducing, out_size
+from space.norms import BatchNorm, LayerNorm
 
 
 class NoDownsample(Downsample):
@@ -78,3 +79,47 @@ class StridedConv(Downsample):
         """Return the cost on a map of `size` (before downsampling)."""
         norm = self.norm.cost(in_width if self.norm_at == "before" else width)
         return convolution(in_width, width, self.kernel_size, self.out_size(size)) + norm
+
+
+class PointwiseDepthwise(nn.Module):
+    """A pointwise layer, then a strided depthwise convolution, each with norm and activation."""
+
+    def __init__(
+        self, pointwise: Pointwise, depthwise: Reducing, norms: list[nn.Module], acts: list[nn.Module]
+    ) -> None:
+        super().__init__()
+        self.pointwise, self.norm1, self.act1 = pointwise, norms[0], acts[0]
+        self.depthwise, self.norm2, self.act2 = depthwise, norms[1], acts[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Widen, then halve the map."""
+        return self.act2(self.norm2(self.depthwise(self.act1(self.norm1(self.pointwise(x))))))
+
+
+class SeparableDownsample(Downsample):
+    """A pointwise layer to the new width, then a depthwise convolution of stride 2 (RepLKNet, arXiv:2203.06717)."""
+
+    kind: Literal["separable"] = "separable"
+    norm: Norm = BatchNorm()
+    """The norm after each layer."""
+    act: Activation = "relu"
+    """The activation after each norm."""
+
+    def build(self, in_width: int, width: int) -> nn.Module:
+        """Return a module [N, in_width, H, W] -> [N, width, h, w]."""
+        return PointwiseDepthwise(
+            Pointwise(in_width, width, bias=False, convolution=True),
+            Reducing(width, width, 3, 2, 1, groups=width, bias=False),
+            [self.norm.build(width), self.norm.build(width)],
+            [activation(self.act), activation(self.act)],
+        )
+
+    def out_size(self, size: Size) -> Size:
+        """Return (h, w) for a map of (H, W): half of it, rounded up."""
+        return out_size(size, 3, 2, 1)
+
+    def cost(self, in_width: int, width: int, size: Size) -> Cost:
+        """Return the cost on a map of `size` (before downsampling)."""
+        pointwise = linear(in_width, width, size[0] * size[1], bias=False)
+        depthwise = convolution(width, width, 3, self.out_size(size), groups=width, bias=False)
+        return pointwise + depthwise + (self.norm.cost(width) + Cost(activation_params(self.act))) * 2

@@ -57,7 +57,7 @@ class Downsample(Family):
 
 
 class TokenMixer(Family):
-    """Moves information between positions."""
+    """Moves information between positions; alone, or as the context of a gated mixer (`space.mixers.gated`)."""
 
     def build(self, width: int) -> nn.Module:
         """Return a module [N, width, H, W] -> [N, width, H, W]."""
@@ -71,6 +71,44 @@ class TokenMixer(Family):
         """Return the same mixer fitted to maps of `size`; most fit any size and return themselves."""
         return self
 
+    def build_context(self, width: int, input_width: int) -> nn.Module:
+        """Return the module as context of a gated mixer; a `space.layers.Guided` one also sees the mixer's input.
+
+        `input_width` is the width of that input; most look at their own map only.
+        """
+        return self.build(width)
+
+    def context_cost(self, width: int, input_width: int, size: Size) -> Cost:
+        """Return the cost as context of a gated mixer on a map of `size`."""
+        return self.cost(width, size)
+
+    def merged(self) -> TokenMixer:
+        """Return the mixer that computes the same with fewer layers once trained; most return themselves."""
+        return self
+
+    def absorbing(self) -> TokenMixer | None:
+        """Return the mixer that also scales and shifts each channel it writes, or None where it has no place for it."""
+        return None
+
+
+class Gate(Family):
+    """Joins a context with the map it was taken from, inside a gated mixer (`space.mixers.gated`)."""
+
+    def widths(self, width: int) -> tuple[int, int]:
+        """Return the channels that the mixer's input projection writes for the gate and for the context."""
+        raise NotImplementedError
+
+    def build(self, width: int) -> nn.Module:
+        """Return a module (gate [N, G, H, W], source [N, K, H, W], context [N, K, H, W]) -> [N, width, H, W].
+
+        G and K are `widths(width)`; the context was computed from the source.
+        """
+        raise NotImplementedError
+
+    def cost(self, width: int, size: Size) -> Cost:
+        """Return the cost on a map of `size`, projections of the mixer not included."""
+        raise NotImplementedError
+
 
 class ChannelMixer(Family):
     """Moves information between channels."""
@@ -82,6 +120,10 @@ class ChannelMixer(Family):
     def cost(self, width: int, size: Size) -> Cost:
         """Return the cost on a map of `size`."""
         raise NotImplementedError
+
+    def merged(self) -> ChannelMixer:
+        """Return the mixer that computes the same with fewer layers once trained; most return themselves."""
+        return self
 
 
 class Head(Family):

@@ -22,13 +22,14 @@ Ratio = Annotated[float, Field(gt=0, le=16)]
 """Hidden width over width; the hidden width is rounded down and at least 1."""
 
 
-def _odd(value: int) -> int:
+def odd(value: int) -> int:
+    """Return an odd kernel side. Raises ValueError, which pydantic reports, for an even one."""
     if value % 2 == 0:
         raise ValueError(f"must be odd to keep height and width; nearest are {value - 1} and {value + 1}")
     return value
 
 
-OddKernel = Annotated[int, Field(ge=3, le=61), AfterValidator(_odd)]
+OddKernel = Annotated[int, Field(ge=3, le=61), AfterValidator(odd)]
 """Side of a kernel that keeps height and width, in pixels."""
 
 
@@ -70,7 +71,12 @@ class Pointwise(Linear):
     """A linear layer over the channels of each position: [N, C, H, W] -> [N, width, H, W], weight [width, C].
 
     Works on a view in channels_last order, which costs no copy there and is as fast as a 1x1 convolution or faster.
+    `convolution` says that its authors wrote one; only its initial weights may differ (see `space.initial`).
     """
+
+    def __init__(self, in_width: int, width: int, *, bias: bool = True, convolution: bool = False) -> None:
+        self.convolution = convolution
+        super().__init__(in_width, width, bias=bias)  # pyright: ignore[reportUnknownMemberType]
 
     def forward(self, input: Tensor) -> Tensor:
         """Mix the channels of each position."""
@@ -95,10 +101,21 @@ class Reducing(Conv2d):
     """
 
     def __init__(
-        self, in_width: int, width: int, kernel_size: int, stride: int, padding: int, *, fan_in: bool = False
+        self,
+        in_width: int,
+        width: int,
+        kernel_size: int,
+        stride: int,
+        padding: int,
+        *,
+        groups: int = 1,
+        bias: bool = True,
+        fan_in: bool = False,
     ) -> None:
         self.fan_in = fan_in
-        super().__init__(in_width, width, kernel_size, stride, padding)  # pyright: ignore[reportUnknownMemberType]
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]
+            in_width, width, kernel_size, stride, padding, groups=groups, bias=bias
+        )
 
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
@@ -176,17 +193,36 @@ class Grn(nn.Module):
 
     eps = 1e-6
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(width))
-        self.bias = nn.Parameter(torch.zeros(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Compare each channel's norm over the map with the others'."""
         norm = cast("Any", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType] -- has no stub
         norms: Tensor = norm(x, dim=(2, 3), keepdim=True)
         response = norms / (norms.mean(dim=1, keepdim=True) + self.eps)
-        return x + self.weight[:, None, None] * (x * response) + self.bias[:, None, None]
+        out = x + self.weight[:, None, None] * (x * response)
+        return out if self.bias is None else out + self.bias[:, None, None]
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by a number in (0, 1) told from all means (arXiv:1709.01507). [N, C, H, W] -> the same."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.down = Pointwise(width, hidden, convolution=True)
+        self.up = Pointwise(hidden, width, convolution=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Squeeze the map to its means, excite the channels."""
+        means = x.mean(dim=(2, 3), keepdim=True)
+        return x * self.up(F.relu(self.down(means))).sigmoid()
+
+
+class Guided(nn.Module):
+    """A mixer's module that takes a second map: forward(x, guide=None); None: x guides itself."""
 
 
 class Scale(nn.Module):

@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from space.activations import Activation, activation, activation_params
-from space.cost import Cost, Size, convolution
+from space.cost import Cost, Size, convolution, linear
 from space.families import Norm, Stem
-from space.layers import Reducing, out_size
-from space.norms import LayerNorm
+from space.layers import Conv2d, Pointwise, Reducing, out_size
+from space.norms import BatchNorm, LayerNorm
 
 
 class ConvNorm(nn.Module):
@@ -127,3 +127,52 @@ class Convolutional(Stem):
             total += convolution(in_channels, here, 3, size) + self.norm.cost(here)
             in_channels = here
         return total
+
+
+class SeparableStem(nn.Module):
+    """Strided convolution, depthwise, pointwise, strided depthwise, each with norm and activation."""
+
+    def __init__(self, convs: list[nn.Module], norms: list[nn.Module], acts: list[nn.Module]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(convs)
+        self.norms = nn.ModuleList(norms)
+        self.acts = nn.ModuleList(acts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the map twice."""
+        for conv, norm, act in zip(self.convs, self.norms, self.acts, strict=True):
+            x = act(norm(conv(x)))
+        return x
+
+
+class Separable(Stem):
+    """A strided convolution, then a depthwise, a pointwise and a strided depthwise one (RepLKNet, arXiv:2203.06717)."""
+
+    kind: Literal["separable"] = "separable"
+    norm: Norm = BatchNorm()
+    """The norm after each convolution."""
+    act: Activation = "relu"
+    """The activation after each norm."""
+
+    def build(self, in_channels: int, width: int) -> nn.Module:
+        """Return a module [N, in_channels, H, W] -> [N, width, h, w]."""
+        convs: list[nn.Module] = [
+            Reducing(in_channels, width, 3, 2, 1, bias=False),
+            Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+            Pointwise(width, width, bias=False, convolution=True),
+            Reducing(width, width, 3, 2, 1, groups=width, bias=False),
+        ]
+        return SeparableStem(convs, [self.norm.build(width) for _ in convs], [activation(self.act) for _ in convs])
+
+    def out_size(self, size: Size) -> Size:
+        """Return (h, w) for an image of (H, W): a quarter of it, rounded up twice."""
+        return out_size(out_size(size, 3, 2, 1), 3, 2, 1)
+
+    def cost(self, in_channels: int, width: int, size: Size) -> Cost:
+        """Return the cost on an image of `size`."""
+        half, quarter = out_size(size, 3, 2, 1), self.out_size(size)
+        total = convolution(in_channels, width, 3, half, bias=False)
+        total += convolution(width, width, 3, half, groups=width, bias=False)
+        total += linear(width, width, half[0] * half[1], bias=False)
+        total += convolution(width, width, 3, quarter, groups=width, bias=False)
+        return total + (self.norm.cost(width) + Cost(activation_params(self.act))) * 4

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from space.cost import Cost, Size, convolution
 from space.families import TokenMixer
 from space.layers import Conv2d, OddKernel, share
+from space.merging import Absorbing, absorb_into
 
 
-class PartialDepthwise(nn.Module):
+class PartialDepthwise(Absorbing):
     """Convolve each of the last `mixed` channels with its own kernel, pass the first. [N, C, H, W] -> the same."""
 
     def __init__(self, width: int, mixed: int, kernel_size: int, *, bias: bool) -> None:
@@ -26,6 +27,10 @@ class PartialDepthwise(nn.Module):
         if self.passed == 0:
             return self.conv(x)
         return torch.cat((x[:, : self.passed], self.conv(x[:, self.passed :])), dim=1)
+
+    def absorb(self, scale: Tensor, shift: Tensor) -> None:
+        """Scale and shift what the convolution writes; only for one of all channels."""
+        absorb_into(self.conv, scale, shift)
 
 
 class DepthwiseConv(TokenMixer):
@@ -46,3 +51,7 @@ class DepthwiseConv(TokenMixer):
         """Return the cost on a map of `size`."""
         mixed = share(width, self.ratio)
         return convolution(mixed, mixed, self.kernel_size, size, groups=mixed, bias=self.bias)
+
+    def absorbing(self) -> TokenMixer | None:
+        """Return the convolution with a bias; where a part of the channels is passed on, nothing can scale it."""
+        return self.model_copy(update={"bias": True}) if self.ratio == 1 else None

@@ -16,11 +16,15 @@ from space.counting import counted
 from space.families import ChannelMixer, Downsample, Head, Norm, Stem, TokenMixer
 from space.spec import Family
 
-ROOTS = (Norm, Stem, Downsample, TokenMixer, ChannelMixer, Head)
+ROOTS = (Norm, Stem, Downsample, TokenMixer, ChannelMixer, Head)  # gates stand in gated mixers
 MIXERS = (TokenMixer, ChannelMixer, Norm)
 PLACES: tuple[tuple[int, Size], ...] = ((8, (1, 1)), (40, (1, 2)), (12, (2, 3)), (40, (7, 7)), (8, (16, 5)))
 """Widths and map sizes: tiny, odd, smaller than kernels, no multiple of head widths."""
 CLASSES = 5
+
+_VAN: dict[str, Any] = {"gate": {"kind": "identity"}, "mix_context": True, "act": "gelu", "shortcut": True}
+_MOGA = _VAN | {"gate": {"kind": "silu"}, "act": "silu", "decompose": True}
+_FOCAL: dict[str, Any] = {"gate": {"kind": "linear"}, "mix_context": True, "norm": {"kind": "layer_norm"}}
 
 OTHERS: dict[str, list[dict[str, Any]]] = {
     # beyond defaults: the settings that published networks use, and those that lead through other code
@@ -45,8 +49,38 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
     "inception_depthwise": [{"ratio": 1 / 4, "band": 9}, {"ratio": 1 / 3, "square": 5, "band": 3}],
     "separable_conv": [{"ratio": 0.3, "kernel_size": 3, "act": "gelu"}],
     "attention": [{"head_width": 5, "bias": True}, {"head_width": 64}],
-    "mlp": [{"act": "star_relu", "bias": False}, {"act": "squared_relu", "ratio": 0.01}, {"act": "silu", "ratio": 3}],
-    "grn_mlp": [{"act": "relu", "ratio": 2}],
+    "separable": [{"norm": {"kind": "layer_norm"}, "act": "star_relu"}],
+    "reparam_large_kernel": [{"kernel_size": 13, "small_kernel": 0}, {"kernel_size": 5}, {"fused": True}],
+    "dilated_reparam": [{"kernel_size": 5}, {"kernel_size": 17}, {"fused": True}],
+    "band_kernels": [{"kernel_size": 5}, {"kernel_size": 9, "short": 3}, {"fused": True}],
+    "projected": [
+        {"inner": {"kind": "reparam_large_kernel"}, "ratio": 1.5},
+        {"inner": {"kind": "pool"}, "act": "star_relu", "bias": True, "norm": {"kind": "layer_norm"}},
+    ],
+    "focal": [{"levels": 4, "window": 5, "normalise": True}],
+    "large_kernel_attention": [{"kernel_size": 5, "dilation": 2}],
+    "global_local_filter": [{"height": 7, "width": 4}],
+    "gated": [
+        {**_VAN, "context": {"kind": "large_kernel_attention"}},
+        {**_MOGA, "context": {"kind": "multi_order"}},
+        {**_FOCAL, "context": {"kind": "focal"}},
+        {"context": {"kind": "depthwise_conv"}, "gate": {"kind": "recursive"}},
+        # crossings
+        {**_MOGA, "context": {"kind": "focal", "levels": 1}},
+        {**_VAN, "context": {"kind": "dilated_reparam", "kernel_size": 7}},
+        {"context": {"kind": "inception_depthwise"}, "gate": {"kind": "recursive", "order": 4}},
+        {"context": {"kind": "focal"}, "gate": {"kind": "recursive", "order": 1}},
+        {"context": {"kind": "attention"}, "gate": {"kind": "linear", "act": "silu"}, "bias": False},
+        {"context": {"kind": "gated", "context": {"kind": "pool"}, "gate": {"kind": "silu"}}, "gate": {"kind": "silu"}},
+    ],
+    "mlp": [
+        {"act": "star_relu", "bias": False},
+        {"act": "squared_relu", "ratio": 0.01},
+        {"act": "silu", "ratio": 3},
+        {"bias": False, "norm": {"kind": "batch_norm"}},
+    ],
+    "grn_mlp": [{"act": "relu", "ratio": 2}, {"norm": {"kind": "batch_norm"}, "bias": False}, {"grn_bias": False}],
+    "depthwise_mlp": [{"ratio": 8, "kernel_size": 5, "act": "star_relu"}, {"aggregate": True}],
     "glu": [{"act": name, "bias": name != "relu"} for name in ("gelu", "identity", "relu", "sigmoid")],
 }
 
@@ -54,8 +88,10 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
 def _specs(roots: tuple[type[Family], ...]) -> Iterator[Any]:
     for root in roots:
         for kind, member in sorted(root.members.items()):
-            for fields in ({}, *OTHERS.get(kind, [])):
-                name = f"{kind}-{'-'.join(f'{k}={v}' for k, v in fields.items())}".rstrip("-").replace("'", "")
+            whole = not any(field.is_required() for field in member.model_fields.values())
+            for index, fields in enumerate(([{}] if whole else []) + OTHERS.get(kind, [])):
+                flat = all(isinstance(value, (bool, int, float, str)) for value in fields.values())
+                name = f"{kind}-{'-'.join(f'{k}={v}' for k, v in fields.items()) if flat else index}".rstrip("-")
                 yield pytest.param(member.model_validate(fields), id=name)
 
 
