@@ -18,8 +18,9 @@ from space.arch import Architecture, Block, Stage
 from space.discover import discover
 from space.downsamples import NoDownsample
 from space.errors import NasError, nearest
-from space.families import Downsample
+from space.families import Downsample, Norm
 from space.keys import KeyFormat, load
+from space.norms import NoNorm
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,17 @@ class Published:
 
     params_m: float
     """Parameters in millions."""
-    macs_g: float
-    """Multiply-accumulates of one image in billions (sources often call them FLOPs)."""
-    top1: float
-    """ImageNet-1K accuracy in percent."""
+    macs_g: float | None
+    """Multiply-accumulates of one image in billions (sources often call them FLOPs); None where not given."""
+    top1: float | None
+    """ImageNet-1K accuracy in percent; None where not given."""
     input: int
     """Side of the images in pixels."""
     pretrain: str
     """Images seen before or instead of supervised ImageNet-1K training."""
     source: str
+    classes: int = 1000
+    """Classes of the head that parameters and MACs were counted with."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +63,34 @@ class NamedModel:
     """Published results at `resolution`."""
 
 
-Figures = tuple[float, float, float, int, str]
-"""Parameters in M, MACs in G, top-1 in %, input in px, images seen before."""
+Figures = tuple[float, float | None, float | None, int, str]
+"""Parameters in M, MACs in G, top-1 in %, input in px, images seen before; None: not given."""
 
 
-def figures(source: str, rows: Mapping[str, Sequence[Figures]]) -> dict[str, tuple[Published, ...]]:
-    """Return published results by model name."""
-    return {name: tuple(Published(*row, source) for row in results) for name, results in rows.items()}
+def figures(
+    source: str, rows: Mapping[str, Sequence[Figures]], classes: int = 1000
+) -> dict[str, tuple[Published, ...]]:
+    """Return published results by model name; `classes` are those of the heads they were counted with."""
+    return {name: tuple(Published(*row, source, classes) for row in results) for name, results in rows.items()}
 
 
 def pyramid(
-    widths: Sequence[int], depths: Sequence[int], blocks: Sequence[Block], downsample: Downsample
+    widths: Sequence[int],
+    depths: Sequence[int],
+    blocks: Sequence[Block],
+    downsample: Downsample,
+    norm: Norm | None = None,
 ) -> tuple[Stage, ...]:
-    """Return stages of equal blocks, one width, depth and block each, with `downsample` between them."""
+    """Return stages of equal blocks, one width, depth and block each, `downsample` between them, `norm` after each."""
     rows = enumerate(zip(widths, depths, blocks, strict=True))
     return tuple(
-        Stage(width=width, depth=depth, pattern=(block,), downsample=downsample if index else NoDownsample())
+        Stage(
+            width=width,
+            depth=depth,
+            pattern=(block,),
+            downsample=downsample if index else NoDownsample(),
+            norm=norm or NoNorm(),
+        )
         for index, (width, depth, block) in rows
     )
 
