@@ -61,6 +61,8 @@ class NamedModel:
     """Dropout before the last linear layer in the same training."""
     published: tuple[Published, ...] = ()
     """Published results at `resolution`."""
+    inputs: tuple[int, ...] = ()
+    """Further sides of images that weights are published for without results."""
 
 
 Figures = tuple[float, float | None, float | None, int, str]
@@ -68,10 +70,10 @@ Figures = tuple[float, float | None, float | None, int, str]
 
 
 def figures(
-    source: str, rows: Mapping[str, Sequence[Figures]], classes: int = 1000
+    source: str, rows: Mapping[str, Sequence[Figures]], *, classes: int = 1000
 ) -> dict[str, tuple[Published, ...]]:
     """Return published results by model name; `classes` are those of the heads they were counted with."""
-    return {name: tuple(Published(*row, source, classes) for row in results) for name, results in rows.items()}
+    return {name: tuple(Published(*row, source, classes=classes) for row in results) for name, results in rows.items()}
 
 
 def pyramid(
@@ -97,15 +99,18 @@ def pyramid(
 
 def _by_input(model: NamedModel) -> list[NamedModel]:
     """Return the model with its figures at its own resolution, and one model for each other input size published."""
-    sizes = [model.resolution, *sorted({p.input for p in model.published} - {model.resolution})]
+    further = {p.input for p in model.published}.union(model.inputs) - {model.resolution}
+    base = model.name.removesuffix("_timm")
+    suffix = model.name.removeprefix(base)
     return [
         replace(
             model,
-            name=model.name if size == model.resolution else f"{model.name}_img{size}",
+            name=model.name if size == model.resolution else f"{base}_img{size}{suffix}",
             resolution=size,
             published=tuple(p for p in model.published if p.input == size),
+            inputs=(),
         )
-        for size in sizes
+        for size in [model.resolution, *sorted(further)]
     ]
 
 
@@ -137,7 +142,7 @@ def named(name: str) -> NamedModel:
     known = _registry()
     plain = name.removesuffix("_timm")
     stem, _, size = plain.rpartition("_")
-    for candidate in (name, f"{stem}_img{size}", plain):
+    for candidate in (name, f"{stem}_img{size}{name.removeprefix(plain)}", f"{stem}_img{size}", plain):
         if candidate in known:
             return known[candidate]
     raise NasError(

@@ -136,7 +136,7 @@ def _summary(model: NamedModel) -> dict[str, Any]:
 
 
 def _published(entry: Any) -> dict[str, Any]:
-    names = ("params_m", "macs_g", "top1", "input", "pretrain", "source")
+    names = ("params_m", "macs_g", "top1", "input", "pretrain", "source", "classes")
     return {name: getattr(entry, name) for name in names}
 
 
@@ -163,7 +163,7 @@ def _published_cells(entry: Any) -> list[str]:
     return [
         number(entry.input, " px"),
         number(entry.top1, " %"),
-        number(entry.params_m, "M"),
+        number(entry.params_m, "M" if entry.classes == 1000 else f"M ({entry.classes} classes)"),
         number(entry.macs_g, "G"),
         entry.pretrain or "-",
         entry.source or "-",

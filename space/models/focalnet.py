@@ -31,7 +31,8 @@ def _split(state: dict[str, Tensor]) -> dict[str, Tensor]:
         weight = state.get(f"{layer}.weight")
         if layer.endswith(".modulation.f") and weight is not None and weight.ndim > 1:
             rows = 2 * weight.shape[1]
-            out[key + _QUERY_AND_CONTEXT], out[key + _LEVELS] = tensor[:rows], tensor[rows:]
+            # the few rows are copied, so that no two parameters share memory
+            out[key + _QUERY_AND_CONTEXT], out[key + _LEVELS] = tensor[:rows], tensor[rows:].clone()
         else:
             out[key] = tensor
     return out
@@ -49,22 +50,14 @@ _SHARED = {
 }
 
 
-def _authors_leads_in(stage: int) -> dict[str, str]:
-    """What leads into a stage closes the one before there."""
-    return {
-        f"layers.{stage - 1}.downsample.proj.{{leaf}}": f"stages.{stage}.downsample.conv.{{leaf}}",
-        f"layers.{stage - 1}.downsample.norm.{{leaf}}": f"stages.{stage}.downsample.norm.{{leaf}}",
-    }
-
-
 AUTHORS_KEYS = KeyFormat(
     "authors",
     {
         "patch_embed.proj.{leaf}": "stem.conv.{leaf}",
         "patch_embed.norm.{leaf}": "stem.norm.{leaf}",
-        **_authors_leads_in(1),
-        **_authors_leads_in(2),
-        **_authors_leads_in(3),
+        # what leads into a stage closes the one before there
+        "layers.{i}.downsample.proj.{leaf}": "stages.{i+1}.downsample.conv.{leaf}",
+        "layers.{i}.downsample.norm.{leaf}": "stages.{i+1}.downsample.norm.{leaf}",
         "layers.{i}.blocks.{j}.gamma_{k}": "stages.{i}.blocks.{j}.layer_scale{k}.scale",
         f"{_MODULATION}.ln.{{leaf}}": f"{_MIXER}.norm.{{leaf}}",
         **_SHARED,
@@ -142,8 +135,9 @@ def _model(
     head = LinearHead(norm=NORM, norm_at="before_pool")
     arch = Architecture(stem=stem, stages=stages, head=head, init=init)
     keys = (AUTHORS_KEYS, _timm_keys(post_norm=stages[0].pattern[0].norm_at == "after"))
-    source = TIMM if name.endswith("_timm") else f"{SOURCE} configs/{name}.yaml"
-    return NamedModel(name, "FocalNet", arch, source, keys, drop_path=drop_path, published=PUBLISHED.get(name, ()))
+    source, inputs = (TIMM, (384,)) if name.endswith("_timm") else (f"{SOURCE} configs/{name}.yaml", ())
+    published = PUBLISHED.get(name, ())
+    return NamedModel(name, "FocalNet", arch, source, keys, drop_path=drop_path, published=published, inputs=inputs)
 
 
 def _patches(size: str, form: str, levels: int) -> NamedModel:
@@ -154,7 +148,7 @@ def _patches(size: str, form: str, levels: int) -> NamedModel:
 
 
 def _isotropic(size: str, width: int) -> NamedModel:
-    # the constructor of base sets norms after and layer scales, of which its configuration says nothing
+    # in the authors' code the constructor of base asks for norms after and layer scales, its configuration does not
     block = _block(Focal(levels=3), post_norm=size == "base")
     stage = Stage(width=width, depth=12, pattern=(block,))
     return _model(f"focalnet_{size}_iso", Patchify(patch=16, norm=NORM), (stage,), 0.2)

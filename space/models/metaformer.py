@@ -179,14 +179,14 @@ def _hybrid(family: str, mixers: list[TokenMixer]) -> list[NamedModel]:
     for size, (depths, widths, conv_rate, attention_rate, dropout) in HYBRID.items():
         attends = family == "caformer"
         rates = (attention_rate, dropout) if attends else (conv_rate, 0.0)
-        variants: list[tuple[str, str, float, tuple[Published, ...]]] = [
-            (f"{family}_{size}", SOURCE, 1e-5, PUBLISHED[f"{family}_{size}"]),
-            (f"{family}_{size}_timm", TIMM, 1e-6, ()),
+        variants: list[tuple[str, str, float, tuple[Published, ...], tuple[int, ...]]] = [
+            (f"{family}_{size}", SOURCE, 1e-5, PUBLISHED[f"{family}_{size}"], ()),
+            (f"{family}_{size}_timm", TIMM, 1e-6, (), (384,)),
         ]
-        for name, source, eps, published in variants:
+        for name, source, eps, published, inputs in variants:
             arch = _arch(depths, widths, mixers, UNBIASED, MlpHead(inner_norm=LayerNorm(eps=eps)))
             keys = (AUTHORS_KEYS, TIMM_KEYS)
-            models.append(NamedModel(name, "MetaFormer", arch, source, keys, 224, *rates, published))
+            models.append(NamedModel(name, "MetaFormer", arch, source, keys, 224, *rates, published, inputs))
     return models
 
 

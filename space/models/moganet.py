@@ -21,47 +21,32 @@ from space.stems import Convolutional
 SOURCE = "Westlake-AI/MogaNet@386b548 models/moganet.py"
 
 
-def _leads_in(stage: int) -> dict[str, str]:
-    if stage:
-        return {
-            f"patch_embed{stage + 1}.projection.{{leaf}}": f"stages.{stage}.downsample.conv.{{leaf}}",
-            f"patch_embed{stage + 1}.norm.{{leaf}}": f"stages.{stage}.downsample.norm.{{leaf}}",
-        }
-    layers = {0: "convs.0", 1: "norms.0", 3: "convs.1", 4: "norms.1"}
-    return {f"patch_embed1.projection.{theirs}.{{leaf}}": f"stem.{ours}.{{leaf}}" for theirs, ours in layers.items()}
-
-
-def _authors_stage(stage: int) -> dict[str, str]:
-    """Each stage has three names of its own there, numbered from 1: patch_embed, blocks and norm."""
-    blocks, ours = f"blocks{stage + 1}.{{j}}", f"stages.{stage}.blocks.{{j}}"
-    mixer, mlp = f"{ours}.token_mixer", f"{ours}.channel_mixer"
-    return {
-        **_leads_in(stage),
-        f"{blocks}.layer_scale_{{k}}": f"{ours}.layer_scale{{k}}.scale",
-        f"{blocks}.attn.proj_1.{{leaf}}": f"{mixer}.project_in.{{leaf}}",
-        f"{blocks}.attn.proj_2.{{leaf}}": f"{mixer}.project_out.{{leaf}}",
-        f"{blocks}.attn.gate.{{leaf}}": f"{mixer}.gate.project.{{leaf}}",
-        f"{blocks}.attn.value.DW_conv0.{{leaf}}": f"{mixer}.context.low.{{leaf}}",
-        f"{blocks}.attn.value.DW_conv1.{{leaf}}": f"{mixer}.context.middle.{{leaf}}",
-        f"{blocks}.attn.value.DW_conv2.{{leaf}}": f"{mixer}.context.high.{{leaf}}",
-        f"{blocks}.attn.value.PW_conv.{{leaf}}": f"{mixer}.mix.{{leaf}}",
-        f"{blocks}.attn.sigma.scale": f"{mixer}.decompose.scale",
-        f"{blocks}.mlp.dwconv.{{leaf}}": f"{mlp}.depthwise.{{leaf}}",
-        f"{blocks}.mlp.decompose.{{leaf}}": f"{mlp}.aggregation.gather.{{leaf}}",
-        f"{blocks}.mlp.sigma.scale": f"{mlp}.aggregation.scale",
-        f"{blocks}.mlp.{{name}}.{{leaf}}": f"{mlp}.{{name}}.{{leaf}}",
-        f"{blocks}.{{name}}.{{leaf}}": f"{ours}.{{name}}.{{leaf}}",
-        f"norm{stage + 1}.{{leaf}}": f"stages.{stage}.norm.{{leaf}}",
-    }
-
-
+_ATTENTION, _MIXER = "blocks{i+1}.{j}.attn", "stages.{i}.blocks.{j}.token_mixer"
+_MLP, _CHANNELS = "blocks{i+1}.{j}.mlp", "stages.{i}.blocks.{j}.channel_mixer"
 AUTHORS_KEYS = KeyFormat(
     "authors",
     {
-        **_authors_stage(0),
-        **_authors_stage(1),
-        **_authors_stage(2),
-        **_authors_stage(3),
+        "patch_embed1.projection.0.{leaf}": "stem.convs.0.{leaf}",
+        "patch_embed1.projection.1.{leaf}": "stem.norms.0.{leaf}",
+        "patch_embed1.projection.3.{leaf}": "stem.convs.1.{leaf}",
+        "patch_embed1.projection.4.{leaf}": "stem.norms.1.{leaf}",
+        "patch_embed{i+1}.projection.{leaf}": "stages.{i}.downsample.conv.{leaf}",
+        "patch_embed{i+1}.norm.{leaf}": "stages.{i}.downsample.norm.{leaf}",
+        "blocks{i+1}.{j}.layer_scale_{k}": "stages.{i}.blocks.{j}.layer_scale{k}.scale",
+        f"{_ATTENTION}.proj_1.{{leaf}}": f"{_MIXER}.project_in.{{leaf}}",
+        f"{_ATTENTION}.proj_2.{{leaf}}": f"{_MIXER}.project_out.{{leaf}}",
+        f"{_ATTENTION}.gate.{{leaf}}": f"{_MIXER}.gate.project.{{leaf}}",
+        f"{_ATTENTION}.value.DW_conv0.{{leaf}}": f"{_MIXER}.context.low.{{leaf}}",
+        f"{_ATTENTION}.value.DW_conv1.{{leaf}}": f"{_MIXER}.context.middle.{{leaf}}",
+        f"{_ATTENTION}.value.DW_conv2.{{leaf}}": f"{_MIXER}.context.high.{{leaf}}",
+        f"{_ATTENTION}.value.PW_conv.{{leaf}}": f"{_MIXER}.mix.{{leaf}}",
+        f"{_ATTENTION}.sigma.scale": f"{_MIXER}.decompose.scale",
+        f"{_MLP}.dwconv.{{leaf}}": f"{_CHANNELS}.depthwise.{{leaf}}",
+        f"{_MLP}.decompose.{{leaf}}": f"{_CHANNELS}.aggregation.gather.{{leaf}}",
+        f"{_MLP}.sigma.scale": f"{_CHANNELS}.aggregation.scale",
+        f"{_MLP}.{{name}}.{{leaf}}": f"{_CHANNELS}.{{name}}.{{leaf}}",
+        "blocks{i+1}.{j}.{name}.{leaf}": "stages.{i}.blocks.{j}.{name}.{leaf}",
+        "norm{i+1}.{leaf}": "stages.{i}.norm.{leaf}",
         "head.{leaf}": "head.fc.{leaf}",
     },
 )

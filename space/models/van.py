@@ -17,34 +17,24 @@ from space.stems import OverlappingPatch
 SOURCE = "Visual-Attention-Network/VAN-Classification@e19779b models/van.py"
 
 
-def _authors_stage(stage: int) -> dict[str, str]:
-    """Each stage has three names of its own there, numbered from 1: patch_embed, block and norm."""
-    number, blocks, ours = stage + 1, f"block{stage + 1}.{{j}}", f"stages.{stage}.blocks.{{j}}"
-    leads_in = f"stages.{stage}.downsample" if stage else "stem"
-    mixer, unit = f"{ours}.token_mixer", f"{blocks}.attn.spatial_gating_unit"
-    return {
-        f"patch_embed{number}.proj.{{leaf}}": f"{leads_in}.conv.{{leaf}}",
-        f"patch_embed{number}.norm.{{leaf}}": f"{leads_in}.norm.{{leaf}}",
-        f"{blocks}.layer_scale_{{k}}": f"{ours}.layer_scale{{k}}.scale",
-        f"{blocks}.attn.proj_1.{{leaf}}": f"{mixer}.project_in.{{leaf}}",
-        f"{blocks}.attn.proj_2.{{leaf}}": f"{mixer}.project_out.{{leaf}}",
-        f"{unit}.conv0.{{leaf}}": f"{mixer}.context.local.{{leaf}}",
-        f"{unit}.conv_spatial.{{leaf}}": f"{mixer}.context.dilated.{{leaf}}",
-        f"{unit}.conv1.{{leaf}}": f"{mixer}.mix.{{leaf}}",
-        f"{blocks}.mlp.dwconv.dwconv.{{leaf}}": f"{ours}.channel_mixer.depthwise.{{leaf}}",
-        f"{blocks}.mlp.{{name}}.{{leaf}}": f"{ours}.channel_mixer.{{name}}.{{leaf}}",
-        f"{blocks}.{{name}}.{{leaf}}": f"{ours}.{{name}}.{{leaf}}",
-        f"norm{number}.{{leaf}}": f"stages.{stage}.norm.{{leaf}}",
-    }
-
-
+_ATTENTION, _MIXER = "block{i+1}.{j}.attn", "stages.{i}.blocks.{j}.token_mixer"
 AUTHORS_KEYS = KeyFormat(
     "authors",
     {
-        **_authors_stage(0),
-        **_authors_stage(1),
-        **_authors_stage(2),
-        **_authors_stage(3),
+        "patch_embed1.proj.{leaf}": "stem.conv.{leaf}",
+        "patch_embed1.norm.{leaf}": "stem.norm.{leaf}",
+        "patch_embed{i+1}.proj.{leaf}": "stages.{i}.downsample.conv.{leaf}",
+        "patch_embed{i+1}.norm.{leaf}": "stages.{i}.downsample.norm.{leaf}",
+        "block{i+1}.{j}.layer_scale_{k}": "stages.{i}.blocks.{j}.layer_scale{k}.scale",
+        f"{_ATTENTION}.proj_1.{{leaf}}": f"{_MIXER}.project_in.{{leaf}}",
+        f"{_ATTENTION}.proj_2.{{leaf}}": f"{_MIXER}.project_out.{{leaf}}",
+        f"{_ATTENTION}.spatial_gating_unit.conv0.{{leaf}}": f"{_MIXER}.context.local.{{leaf}}",
+        f"{_ATTENTION}.spatial_gating_unit.conv_spatial.{{leaf}}": f"{_MIXER}.context.dilated.{{leaf}}",
+        f"{_ATTENTION}.spatial_gating_unit.conv1.{{leaf}}": f"{_MIXER}.mix.{{leaf}}",
+        "block{i+1}.{j}.mlp.dwconv.dwconv.{leaf}": "stages.{i}.blocks.{j}.channel_mixer.depthwise.{leaf}",
+        "block{i+1}.{j}.mlp.{name}.{leaf}": "stages.{i}.blocks.{j}.channel_mixer.{name}.{leaf}",
+        "block{i+1}.{j}.{name}.{leaf}": "stages.{i}.blocks.{j}.{name}.{leaf}",
+        "norm{i+1}.{leaf}": "stages.{i}.norm.{leaf}",
         "head.{leaf}": "head.fc.{leaf}",
     },
 )

@@ -84,6 +84,14 @@ def test_show_prints_a_point_that_reads_back_with_figures_and_source(nas, tmp_pa
     assert read_point(file) == named("convnext_tiny").arch
 
 
+def test_show_tells_of_what_figures_lack_and_of_another_head(nas) -> None:
+    row = next(line for line in nas("models", "show", "hornet_large_7x7").out.splitlines() if "IN-22K" in line)
+    assert row.split()[:2] == ["224", "px"]
+    assert "  -  209M (10450 classes)  34.8G  " in row
+    figure = json.loads(nas("models", "show", "focalnet_huge_fl3", "--json").out)["published"][0]
+    assert (figure["params_m"], figure["macs_g"], figure["top1"], figure["classes"]) == (687, None, None, 1000)
+
+
 def test_cost_of_a_named_model_without_timing(nas) -> None:
     found = json.loads(nas("cost", "convnext_tiny", "--no-latency", "--json").out)
     expected = cost(named("convnext_tiny").arch, 224)

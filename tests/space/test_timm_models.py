@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.models import focalnet
 from torch import nn
 
+from space.arch import Architecture
 from space.build import on_meta, parameters
 from space.counting import cost
 from space.named import load_published, model_names, named
@@ -24,7 +26,8 @@ def timm_name(name: str) -> str:
 
 
 def timm_model(name: str, **settings: Any) -> nn.Module:
-    return timm.create_model(timm_name(name), pretrained=False, **settings)
+    # some FocalNets have the classes of their pre-training there
+    return timm.create_model(timm_name(name), pretrained=False, num_classes=1000, **settings)
 
 
 SHARED = [name for name in model_names() if timm.is_model(timm_name(name))]
@@ -64,20 +67,41 @@ def test_parameters_are_equal_and_weights_load(name: str) -> None:
     assert layout == ("authors" if name.startswith("inceptionnext") else "timm")
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_outputs_are_equal(name: str) -> None:
+def difference(theirs: nn.Module, ours: nn.Module, name: str) -> float:
+    """Relative difference of the outputs under equal weights, every one of which matters."""
     torch.manual_seed(0)
-    theirs = timm_model(name).eval().double()
+    theirs = theirs.eval().double()
     with torch.no_grad():
         for tensor in theirs.state_dict().values():
             if tensor.is_floating_point():
                 scale = tensor[0].numel() ** -0.5 if tensor.ndim > 1 else 0.2
                 tensor.copy_(scale * torch.rand_like(tensor) + (0.5 if tensor.ndim < 2 else -scale / 2))
-    ours = on_meta(named(name).arch)
     load_published(ours, name, theirs.state_dict())
     x = torch.randn(2, 3, 64, 48, dtype=torch.float64)
     with torch.no_grad():
         expected, found = theirs(x), ours.eval()(x)
     spread = float((expected[0] - expected[1]).norm() / expected.norm())
     assert spread > 1e-4, "images look alike to this network, so equality would say little"
-    assert float((found - expected).norm() / expected.norm()) < 1e-9
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_outputs_are_equal(name: str) -> None:
+    assert difference(timm_model(name), on_meta(named(name).arch), name) < 1e-9
+
+
+def narrow(arch: Architecture) -> Architecture:
+    """The same blocks, fewer and narrower."""
+    stages = [s.model_copy(update={"width": 12 << i, "depth": 1 + i % 2}) for i, s in enumerate(arch.stages)]
+    return arch.model_copy(update={"stages": tuple(stages), "classes": 7})
+
+
+@pytest.mark.parametrize("name", [name for name in SHARED if name.startswith("focalnet") and "_img" not in name])
+def test_narrow_focalnets_compute_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are large in full; timm's settings of each are those of its constructor."""
+    monkeypatch.setattr(focalnet, "_create_focalnet", lambda variant, pretrained, **settings: settings)
+    settings = getattr(focalnet, timm_name(name))()
+    theirs = focalnet.FocalNet(**settings | {"embed_dim": 12, "depths": (1, 2, 1, 2), "num_classes": 7})
+    found = difference(theirs, on_meta(narrow(named(name).arch)), name)
+    # the authors' divides by the number of levels, timm's does not
+    assert (found > 1e-4) if name == "focalnet_large_fl4" else (found < 1e-12)
