@@ -203,8 +203,8 @@ class Grn(nn.Module):
         norm = cast("Any", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType] -- has no stub
         norms: Tensor = norm(x, dim=(2, 3), keepdim=True)
         response = norms / (norms.mean(dim=1, keepdim=True) + self.eps)
-        out = x + self.weight[:, None, None] * (x * response)
-        return out if self.bias is None else out + self.bias[:, None, None]
+        factor = 1 + self.weight[:, None, None] * response  # one pass over the map instead of three
+        return x * factor if self.bias is None else torch.addcmul(self.bias[:, None, None], x, factor)
 
 
 class SqueezeExcite(nn.Module):
