@@ -1,0 +1,128 @@
+"""Dynamic sparse training: keep masked weights at zero through every step, and exchange some now and then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+from trials.seeds import derive_seed
+from trials.training.densities import DENSE, Loss, densities, maskable
+from trials.training.sparsity import Sparsity
+
+
+class SparseTraining:
+    """The masks of a network in training (SLaK, arXiv:2207.03620, sec. 3.3; VITA-Group/SLaK@44b4aab, sparse_core.py).
+
+    Two things are exact here that hold only on average in the published code, which draws each position on its own:
+    a mask has its layer's density to the nearest weight, and an exchange keeps the number of active weights. Masks
+    are enforced after every step, under a gradient scaler as well. All draws follow from the seed and the step.
+    """
+
+    def __init__(self, model: nn.Module, spec: Sparsity, seed: int, steps: int) -> None:
+        self._model, self._spec, self._seed, self._steps = model, spec, seed, steps
+        self._weights = maskable(model, spec.only)
+        self._slopes: dict[str, Tensor] = {}
+        self.masks: dict[str, Tensor] = {}
+        """By parameter name, True where the weight is active; a dense layer has none."""
+
+    def draw(self, loss: Loss) -> None:
+        """Draw the masks of an untrained network, and set what they leave out to 0. Raises TrainingFailed.
+
+        Active positions are drawn uniformly: the ratios decide how many a layer has, not which.
+        loss:  the loss of a network on one training batch, for the ratios of SNIP.
+        """
+        generator = Generator().manual_seed(derive_seed("masks", self._seed))
+        for name, density in densities(self._spec, self._model, loss).items():
+            weight = self._weights[name]
+            size = weight.numel()
+            active = max(1, round(density * size))
+            if active < DENSE * size:
+                mask = torch.zeros(size, dtype=torch.bool)
+                mask[torch.randperm(size, generator=generator)[:active]] = True
+                self.masks[name] = _like(weight, mask.view(weight.shape))
+        self._enforce(self._model)
+
+    def load(self, masks: Mapping[str, Tensor]) -> None:
+        """Go on with masks from a checkpoint; the weights already fit them."""
+        self.masks = {name: _like(self._weights[name], mask) for name, mask in masks.items()}
+
+    def before_step(self, step: int) -> None:
+        """Take masked weights out of the gradients, before they are clipped; `step` counts from 1.
+
+        So neither their norm nor the optimiser's moments know of weights that are not there.
+        """
+        looks = self._spec.growth == "gradient" and self._spec.due(step, self._steps)
+        for name, mask in self.masks.items():
+            slope = self._weights[name].grad
+            if slope is not None:
+                if looks:
+                    self._slopes[name] = slope.detach().abs().nan_to_num_(0.0, 0.0, 0.0)
+                slope.masked_fill_(~mask, 0.0)
+
+    @torch.no_grad()
+    def after_step(self, step: int, optimizer: Optimizer, average: nn.Module | None) -> None:
+        """Enforce the masks on the network and its moving average, and exchange weights where that is due."""
+        self._enforce(self._model)
+        if self._spec.due(step, self._steps):
+            self._exchange(step, optimizer, average)
+            self._slopes.clear()
+        if average is not None:
+            self._enforce(average)
+
+    @torch.no_grad()
+    def _enforce(self, network: nn.Module) -> None:
+        for name, mask in self.masks.items():
+            network.get_parameter(name).masked_fill_(~mask, 0.0)
+
+    def _exchange(self, step: int, optimizer: Optimizer, average: nn.Module | None) -> None:
+        """Prune and grow in each layer. What changed starts at 0, without moments, in the moving average as well."""
+        rate = self._spec.rate(step, self._steps)
+        seed = derive_seed("exchange", self._seed, step)
+        device = next(iter(self._weights.values())).device
+        generator = Generator(device).manual_seed(seed)
+        for name, mask in self.masks.items():
+            weight = self._weights[name]
+            new, changed = exchanged(mask, weight, rate, self._slopes.get(name), generator)
+            mask.copy_(new)
+            weight.masked_fill_(changed, 0.0)
+            for moment in optimizer.state.get(weight, {}).values():
+                if isinstance(moment, Tensor) and moment.shape == weight.shape:
+                    moment.masked_fill_(changed, 0.0)
+            if average is not None:
+                follower = average.get_parameter(name)
+                follower.copy_(torch.where(changed, weight, follower))
+
+
+def exchanged(
+    mask: Tensor, weight: Tensor, rate: float, slope: Tensor | None, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Return a mask with as many active weights, and which positions were pruned or grown.
+
+    Pruned are the `rate` (rounded up) of the active weights with the smallest magnitude. As many grow among all that
+    are then inactive, the pruned ones included: those of the largest `slope`, the gradient's magnitude; any if None.
+    Ties are broken at random. mask, weight, slope, and both results have one shape.
+    """
+    flat, magnitude = mask.flatten().clone(), weight.detach().abs().flatten()
+    order = torch.randperm(flat.numel(), generator=generator, device=flat.device)
+    active = order[flat[order]]
+    count = math.ceil(rate * len(active))
+    pruned = active[magnitude[active].argsort(stable=True)[:count]]
+    flat[pruned] = False
+    idle = order[~flat[order]]
+    if slope is not None:
+        idle = idle[slope.flatten()[idle].argsort(descending=True, stable=True)]
+    grown = idle[:count]
+    flat[grown] = True
+    changed = torch.zeros_like(flat)
+    changed[pruned] = True
+    changed[grown] = True
+    return flat.view(mask.shape), changed.view(mask.shape)
+
+
+def _like(weight: Tensor, mask: Tensor) -> Tensor:
+    """Return the mask where the weight is, in its order in memory."""
+    return torch.empty_like(weight, dtype=torch.bool).copy_(mask)
