@@ -81,8 +81,8 @@ def snip(model: nn.Module, names: Iterable[str], overall: float, loss: Loss) -> 
             module.train()
     weights = {name: probe.get_parameter(name) for name in names}
     with torch.enable_grad():
-        slopes = torch.autograd.grad(loss(probe), list(weights.values()), allow_unused=True, materialize_grads=True)
-    scores = [(weight.detach() * slope).abs() for weight, slope in zip(weights.values(), slopes, strict=True)]
+        gradients = torch.autograd.grad(loss(probe), list(weights.values()), allow_unused=True, materialize_grads=True)
+    scores = [(weight.detach() * gradient).abs() for weight, gradient in zip(weights.values(), gradients, strict=True)]
     every = torch.cat([score.flatten() for score in scores])
     if not bool(every.isfinite().all()):
         raise TrainingFailed("sparsity: the saliencies of SNIP are not finite on the first batch")

@@ -122,14 +122,14 @@ class Run:
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
         if self._sparse:
-            self._sparse.before_step(done + 1)
+            self._sparse.before_step(done + 1, self._optimizer)
         nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         if self._ema:
             self._ema.update(self._model, done + 1)
         if self._sparse:
-            self._sparse.after_step(done + 1, self._optimizer, self._ema.module if self._ema else None)
+            self._sparse.after_step(self._ema.module if self._ema else None)
         return loss.detach()
 
     def _logits(self, model: nn.Module, inputs: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class SparseTraining:
     def __init__(self, model: nn.Module, spec: Sparsity, seed: int, steps: int) -> None:
         self._model, self._spec, self._seed, self._steps = model, spec, seed, steps
         self._weights = maskable(model, spec.only)
-        self._slopes: dict[str, Tensor] = {}
+        self._changed: dict[str, Tensor] = {}
         self.masks: dict[str, Tensor] = {}
         """By parameter name, True where the weight is active; a dense layer has none."""
 
@@ -50,61 +50,64 @@ class SparseTraining:
         """Go on with masks from a checkpoint; the weights already fit them."""
         self.masks = {name: _like(self._weights[name], mask) for name, mask in masks.items()}
 
-    def before_step(self, step: int) -> None:
-        """Take masked weights out of the gradients, before they are clipped; `step` counts from 1.
+    @torch.no_grad()
+    def before_step(self, step: int, optimizer: Optimizer) -> None:
+        """Exchange weights where that is due, and take masked ones out of the gradients, which are not clipped yet.
 
-        So neither their norm nor the optimiser's moments know of weights that are not there.
+        So neither the gradients' norm nor the optimiser's moments know of weights that are not there, and weights that
+        have just grown are trained by this very step. `step` counts from 1.
         """
-        looks = self._spec.growth == "gradient" and self._spec.due(step, self._steps)
+        if self._spec.due(step, self._steps):
+            self._exchange(step, optimizer)
         for name, mask in self.masks.items():
-            slope = self._weights[name].grad
-            if slope is not None:
-                if looks:
-                    self._slopes[name] = slope.detach().abs().nan_to_num_(0.0, 0.0, 0.0)
-                slope.masked_fill_(~mask, 0.0)
+            gradient = self._weights[name].grad
+            if gradient is not None:
+                gradient.masked_fill_(~mask, 0.0)
 
     @torch.no_grad()
-    def after_step(self, step: int, optimizer: Optimizer, average: nn.Module | None) -> None:
-        """Enforce the masks on the network and its moving average, and exchange weights where that is due."""
+    def after_step(self, average: nn.Module | None) -> None:
+        """Enforce the masks on the network and on its moving average, in which what has grown starts at its weight."""
         self._enforce(self._model)
-        if self._spec.due(step, self._steps):
-            self._exchange(step, optimizer, average)
-            self._slopes.clear()
         if average is not None:
+            for name, changed in self._changed.items():
+                follower = average.get_parameter(name)
+                follower.copy_(torch.where(changed, self._weights[name], follower))
             self._enforce(average)
+        self._changed.clear()
 
     @torch.no_grad()
     def _enforce(self, network: nn.Module) -> None:
         for name, mask in self.masks.items():
             network.get_parameter(name).masked_fill_(~mask, 0.0)
 
-    def _exchange(self, step: int, optimizer: Optimizer, average: nn.Module | None) -> None:
-        """Prune and grow in each layer. What changed starts at 0, without moments, in the moving average as well."""
+    def _exchange(self, step: int, optimizer: Optimizer) -> None:
+        """Prune and grow in each layer; what changed starts at 0 and without moments."""
         rate = self._spec.rate(step, self._steps)
-        seed = derive_seed("exchange", self._seed, step)
         device = next(iter(self._weights.values())).device
-        generator = Generator(device).manual_seed(seed)
+        generator = Generator(device).manual_seed(derive_seed("exchange", self._seed, step))
         for name, mask in self.masks.items():
-            weight = self._weights[name]
-            new, changed = exchanged(mask, weight, rate, self._slopes.get(name), generator)
+            weight, steepness = self._weights[name], None
+            if self._spec.growth == "gradient" and weight.grad is not None:
+                steepness = weight.grad.abs().nan_to_num_(
+                    0.0, 0.0, 0.0
+                )  # a step the scaler will leave out says nothing
+            new, changed = exchanged(mask, weight, rate, steepness, generator)
             mask.copy_(new)
             weight.masked_fill_(changed, 0.0)
             for moment in optimizer.state.get(weight, {}).values():
                 if isinstance(moment, Tensor) and moment.shape == weight.shape:
                     moment.masked_fill_(changed, 0.0)
-            if average is not None:
-                follower = average.get_parameter(name)
-                follower.copy_(torch.where(changed, weight, follower))
+            self._changed[name] = _like(weight, changed)
 
 
 def exchanged(
-    mask: Tensor, weight: Tensor, rate: float, slope: Tensor | None, generator: Generator
+    mask: Tensor, weight: Tensor, rate: float, steepness: Tensor | None, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """Return a mask with as many active weights, and which positions were pruned or grown.
 
     Pruned are the `rate` (rounded up) of the active weights with the smallest magnitude. As many grow among all that
-    are then inactive, the pruned ones included: those of the largest `slope`, the gradient's magnitude; any if None.
-    Ties are broken at random. mask, weight, slope, and both results have one shape.
+    are then inactive, the pruned ones included: those of the largest `steepness` (size of the gradient), any if None.
+    Ties are broken at random. mask, weight, steepness and both results have one shape.
     """
     flat, magnitude = mask.flatten().clone(), weight.detach().abs().flatten()
     order = torch.randperm(flat.numel(), generator=generator, device=flat.device)
@@ -113,8 +116,8 @@ def exchanged(
     pruned = active[magnitude[active].argsort(stable=True)[:count]]
     flat[pruned] = False
     idle = order[~flat[order]]
-    if slope is not None:
-        idle = idle[slope.flatten()[idle].argsort(descending=True, stable=True)]
+    if steepness is not None:
+        idle = idle[steepness.flatten()[idle].argsort(descending=True, stable=True)]
     grown = idle[:count]
     flat[grown] = True
     changed = torch.zeros_like(flat)

@@ -44,8 +44,16 @@ class Sparsity(Spec):
         except ValidationError as error:
             raise NasError("; ".join(explain(error, values))) from None
 
+    def __str__(self) -> str:
+        """Return all of it in one line."""
+        where = "" if self.only is None else f" of weights named {self.only!r}"
+        return (
+            f"sparsity {self.sparsity:g}{where} ({self.ratios} ratios, {self.growth} growth, prune rate "
+            f"{self.prune_rate:g}, an exchange every {self.update_every} steps)"
+        )
+
     def due(self, step: int, steps: int) -> bool:
-        """Whether weights are exchanged after `step` (from 1) of `steps`; never after the last, nothing would learn."""
+        """Whether weights are exchanged in `step` (from 1) of `steps`; never in the last, from which nothing learns."""
         return step % self.update_every == 0 and step < steps
 
     def exchanges(self, steps: int) -> int:
@@ -53,6 +61,6 @@ class Sparsity(Spec):
         return (steps - 1) // self.update_every
 
     def rate(self, step: int, steps: int) -> float:
-        """Return the prune rate after `step` of `steps`."""
+        """Return the prune rate in `step` of `steps`."""
         fallen = 0.5 * (1 + math.cos(math.pi * step / steps))
         return LAST_PRUNE_RATE + (self.prune_rate - LAST_PRUNE_RATE) * fallen
