@@ -62,7 +62,7 @@ class SparseTraining:
         for name, mask in self.masks.items():
             gradient = self._weights[name].grad
             if gradient is not None:
-                gradient.masked_fill_(~mask, 0.0)
+                gradient.mul_(mask)
 
     @torch.no_grad()
     def after_step(self, average: nn.Module | None) -> None:
@@ -78,7 +78,7 @@ class SparseTraining:
     @torch.no_grad()
     def _enforce(self, network: nn.Module) -> None:
         for name, mask in self.masks.items():
-            network.get_parameter(name).masked_fill_(~mask, 0.0)
+            network.get_parameter(name).mul_(mask)
 
     def _exchange(self, step: int, optimizer: Optimizer) -> None:
         """Prune and grow in each layer; what changed starts at 0 and without moments."""
@@ -106,19 +106,20 @@ def exchanged(
     """Return a mask with as many active weights, and which positions were pruned or grown.
 
     Pruned are the `rate` (rounded up) of the active weights with the smallest magnitude. As many grow among all that
-    are then inactive, the pruned ones included: those of the largest `steepness` (size of the gradient), any if None.
-    Ties are broken at random. mask, weight, steepness and both results have one shape.
+    are then inactive, the pruned ones included: those of the largest `steepness` (size of the gradient), any
+    if that is None or 0 everywhere. mask, weight, steepness and both results have one shape.
     """
     flat, magnitude = mask.flatten().clone(), weight.detach().abs().flatten()
-    order = torch.randperm(flat.numel(), generator=generator, device=flat.device)
-    active = order[flat[order]]
+    active = flat.nonzero().squeeze(1)
     count = math.ceil(rate * len(active))
-    pruned = active[magnitude[active].argsort(stable=True)[:count]]
+    pruned = active[magnitude[active].topk(count, largest=False, sorted=False).indices]
     flat[pruned] = False
-    idle = order[~flat[order]]
-    if steepness is not None:
-        idle = idle[steepness.flatten()[idle].argsort(descending=True, stable=True)]
-    grown = idle[:count]
+    idle = (~flat).nonzero().squeeze(1)
+    if steepness is not None and steepness.any():
+        chosen = steepness.flatten()[idle].topk(count, sorted=False).indices
+    else:
+        chosen = torch.randperm(len(idle), generator=generator, device=idle.device)[:count]
+    grown = idle[chosen]
     flat[grown] = True
     changed = torch.zeros_like(flat)
     changed[pruned] = True
