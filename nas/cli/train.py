@@ -141,13 +141,8 @@ def train(
     from nas.training import run_training
     from nas.training_plan import plan_training
 
-    recipe = _recipe(
-        sparsity,
-        sparse_ratios=sparse_ratios,
-        sparse_growth=sparse_growth,
-        prune_rate=prune_rate,
-        update_every=update_every,
-    )
+    exchange = {"prune_rate": prune_rate, "update_every": update_every}
+    recipe = _recipe(sparsity, sparse_ratios=sparse_ratios, sparse_growth=sparse_growth, **exchange)
     with open_store(store, write=True) as opened:
         plan = plan_training(
             network,
@@ -171,16 +166,7 @@ def train(
     if json:
         as_json(_trained_json(trained))
         return
-    line(f"test accuracy        {measured(trained.test_accuracy, 'ratio')}")
-    line(f"validation accuracy  {measured(trained.validation_accuracy, 'ratio')}")
-    macs = f"{short(trained.macs)} MACs at {trained.resolution} px"
-    line(f"network              {short(trained.params)} parameters, {macs}")
-    if (left := trained.effective) is not None:
-        counts = f"{short(left.params)} parameters, {short(left.macs)} MACs"
-        line(f"without zeros        {counts}; sparsity {measured(left.sparsity, 'ratio')}")
-    line(f"training             {trained.epochs} epochs in {duration(trained.seconds)}")
-    line(f"checkpoint           {trained.checkpoint}")
-    line(f"next: nas export {trained.checkpoint} --to my-network")
+    _show(trained)
 
 
 def evaluate(
@@ -230,6 +216,19 @@ def _watched(shown: Console, plan: TrainingPlan, run: Callable[[OnEpoch], Traine
 
     with watch_epochs(shown, plan.epochs) as on_epoch:
         return run(on_epoch)
+
+
+def _show(trained: Trained) -> None:
+    line(f"test accuracy        {measured(trained.test_accuracy, 'ratio')}")
+    line(f"validation accuracy  {measured(trained.validation_accuracy, 'ratio')}")
+    macs = f"{short(trained.macs)} MACs at {trained.resolution} px"
+    line(f"network              {short(trained.params)} parameters, {macs}")
+    if (left := trained.effective) is not None:
+        counts = f"{short(left.params)} parameters, {short(left.macs)} MACs"
+        line(f"without zeros        {counts}; sparsity {measured(left.sparsity, 'ratio')}")
+    line(f"training             {trained.epochs} epochs in {duration(trained.seconds)}")
+    line(f"checkpoint           {trained.checkpoint}")
+    line(f"next: nas export {trained.checkpoint} --to my-network")
 
 
 def _trained_json(trained: Trained) -> dict[str, Any]:

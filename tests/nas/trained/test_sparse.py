@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from typer.main import get_command
 
 import nas as package
 from nas.card import Card, as_text
 from nas.checkpoint import load_checkpoint, read_facts
+from nas.cli import app
 from nas.effective_cost import effective_cost, macs_by_weight
 from nas.export import export
 from nas.training import Trained, train_network
@@ -70,7 +72,7 @@ def test_the_macs_of_each_weight_by_hand() -> None:
 
 def test_all_macs_but_those_of_attention_belong_to_a_weight() -> None:
     space, rng = DesignSpace.load("tiny"), random.Random(5)
-    names = ("convnext_atto", "inceptionnext_atto", "convformer_s18", "caformer_s18")
+    names = ("convnext_atto", "inceptionnext_atto", "caformer_s18")
     points = [space.sample(rng) for _ in range(12)] + [named(name).arch for name in names]
     # a band convolution of a single channel is a vector, which is never masked
     points = [arch for arch in points if len(maskable(on_meta(arch))) == sum(map(_multiplies, on_meta(arch).modules()))]
@@ -188,3 +190,12 @@ def test_the_command_trains_sparse_and_says_so(nas: Callable[..., Any], point_fi
     with Store.open(tmp_path / "nas.db") as store:
         rows = {row.metric: row.circumstances for row in store.measurements_on(again["architecture"])}
     assert rows["test_accuracy"]["sparsity"].startswith("sparsity 0.5 (erk ratios")
+
+
+def test_the_defaults_that_help_shows_are_those_of_the_recipe() -> None:
+    spec = Sparsity(sparsity=0.4)
+    shown = {option.name: option.show_default for option in get_command(app).commands["train"].params}
+    assert shown["sparse_ratios"] == spec.ratios
+    assert shown["sparse_growth"] == spec.growth
+    assert shown["prune_rate"] == str(spec.prune_rate)
+    assert shown["update_every"] == str(spec.update_every)
