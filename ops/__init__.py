@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ops.cross_scan import cross_merge, cross_scan
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.selective_scan import selective_scan, selective_scan_step
 
-__all__ = ["depthwise_conv2d", "selective_scan", "selective_scan_step"]
+__all__ = ["cross_merge", "cross_scan", "depthwise_conv2d", "selective_scan", "selective_scan_step"]
