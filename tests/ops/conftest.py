@@ -70,10 +70,12 @@ def recorded(name: str) -> list[Case]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `case` on every recorded case of the file that its module names in RECORDED."""
+    """Run a test that asks for `case` on every recorded case of the files that its module names in RECORDED."""
     if "case" in metafunc.fixturenames:
-        cases = recorded(metafunc.module.RECORDED)
-        metafunc.parametrize("case", cases, ids=[case.name for case in cases])
+        named = metafunc.module.RECORDED
+        files = (named,) if isinstance(named, str) else named
+        cases = [pytest.param(case, id=f"{name}-{case.name}") for name in files for case in recorded(name)]
+        metafunc.parametrize("case", cases)
 
 
 @pytest.fixture(autouse=True)
