@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from nas.facts import FORMAT, Facts, NetworkFacts
+from nas.facts import FORMAT, EffectiveFacts, Facts, NetworkFacts
 from nas.quantities import duration, measured, short
 
 JSON_FILE = "card.json"
@@ -64,6 +65,8 @@ class Card(Facts):
     architecture_id: str
     network: NetworkFacts
     cost: CostFacts
+    effective: Annotated[EffectiveFacts | None, Field(exclude_if=lambda value: value is None)] = None
+    """The cost without zero weights, of a network that was trained sparse; None, and not written, for any other."""
     latency: LatencyFacts | None
     programs: tuple[ProgramFacts, ...]
     left_out: tuple[str, ...]
@@ -98,6 +101,12 @@ def _numbers(card: Card) -> list[tuple[str, str]]:
         ("MACs", f"{short(cost.macs)} ({cost.macs:,}) at {cost.resolution} px"),
         ("activations", f"{short(cost.activations)} ({cost.activations:,})"),
     ]
+    if (effective := card.effective) is not None:
+        rows += [
+            ("sparsity", f"{measured(effective.sparsity, 'ratio')} of the weights of convolutions and linear layers"),
+            ("effective parameters", f"{short(effective.params)} ({effective.params:,}), zero weights left out"),
+            ("effective MACs", f"{short(effective.macs)} ({effective.macs:,}) at {cost.resolution} px"),
+        ]
     if card.latency is not None:
         spread = "" if card.latency.spread_ms is None else f", spread {card.latency.spread_ms:.3g} ms"
         where = ", ".join(f"{name} {value}" for name, value in card.latency.circumstances.items())
@@ -128,12 +137,17 @@ def _training(card: Card) -> list[str]:
     rows = [
         ("data", f"{_plain(training.data.name)} ({training.data.fingerprint}), split by seed {training.data.seed}"),
         ("images", ", ".join(f"{count} {split}" for split, count in training.data.images.items())),
-        ("recipe", ", ".join(f"{name} {value}" for name, value in recipe.items() if value is not None)),
+        ("recipe", _listed(recipe)),
         ("seed", str(training.seed)),
         ("device", f"{training.device}, {training.threads} threads, {duration(training.seconds)}"),
         ("versions", f"nas-vision {training.nas_version}, torch {training.torch_version}"),
     ]
     return ["## Training", _table(rows)]
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    said = {name: f"({_listed(value)})" if isinstance(value, dict) else value for name, value in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in said.items() if value is not None)
 
 
 def _use(card: Card) -> str:

@@ -15,6 +15,8 @@ from nas.tables import clean
 
 _EVERY = 10.0
 """Seconds between lines where nobody watches; the first and the last epoch are always told."""
+_SHOWN = {"accuracy": unit_of("accuracy"), "loss": unit_of("loss"), "sparsity": "ratio"}
+"""The metrics of an epoch that are told, with their units."""
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
@@ -46,7 +48,7 @@ class _Pace:
     def words(self, epoch: int, metrics: Mapping[str, float]) -> str:
         self._first = epoch - 1 if self._first is None else self._first
         rest = (self.clock() - self._begin) / max(epoch - self._first, 1) * (self.epochs - epoch)
-        shown = [f"{name} {measured(metrics[name], unit_of(name))}" for name in ("accuracy", "loss") if name in metrics]
+        shown = [f"{name} {measured(metrics[name], unit)}" for name, unit in _SHOWN.items() if name in metrics]
         return ", ".join([*shown, f"ETA {duration(rest)}"] if epoch < self.epochs else shown)
 
 

@@ -19,6 +19,7 @@ from nas import card as cards
 from nas.bundle import WEIGHTS, load
 from nas.card import Card, CostFacts, FileFacts, LatencyFacts, ProgramFacts
 from nas.checkpoint import load_checkpoint, write_weights
+from nas.effective_cost import effective_cost
 from nas.facts import InputFacts, NetworkFacts
 from nas.files import new_folder, sha256_of
 from nas.networks import POINT_FILE, as_yaml
@@ -179,6 +180,7 @@ def _card(
         architecture_id=arch.id,
         network=facts,
         cost=CostFacts(params=counts.params, macs=counts.macs, activations=counts.activations, resolution=side),
+        effective=effective_cost(network, arch, side) if facts.sparse else None,
         latency=LatencyFacts(median_ms=timed.value, spread_ms=timed.spread, circumstances=dict(timed.circumstances)),
         programs=tuple(programs),
         left_out=tuple(left_out),

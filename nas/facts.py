@@ -96,6 +96,17 @@ class Score(Facts):
     """Name of the data."""
 
 
+class EffectiveFacts(Facts):
+    """What is left of a network where weights are zero, counted from the weights themselves."""
+
+    sparsity: Annotated[float, Field(ge=0, le=1)]
+    """Share of zeros among the weights of convolutions and linear layers."""
+    params: Count
+    """Learnable scalars, without those zeros."""
+    macs: Count
+    """Multiply-accumulates of one image, without those by a zero weight."""
+
+
 class NetworkFacts(Facts):
     """All that must accompany weights for them to be used."""
 
@@ -118,6 +129,11 @@ class NetworkFacts(Facts):
                 f"{self.input.channels} input channels, the architecture has {self.architecture.in_channels}"
             )
         return self
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the network was trained with masked weights."""
+        return self.training is not None and self.training.recipe.get("sparsity") is not None
 
     def score(self, split: str) -> Score | None:
         """Return the score on one split, if it was taken."""

@@ -10,8 +10,9 @@ from typing import Literal
 
 import torch
 
-from nas.checkpoint import CheckpointError, read_facts, save_checkpoint
-from nas.facts import DataFacts, InputFacts, NetworkFacts, Score, TrainingFacts, versions
+from nas.checkpoint import CheckpointError, load_checkpoint, read_facts, save_checkpoint
+from nas.effective_cost import effective_cost
+from nas.facts import DataFacts, EffectiveFacts, InputFacts, NetworkFacts, Score, TrainingFacts, versions
 from nas.files import sha256_of
 from nas.training_folder import TrainingFolder
 from nas.training_plan import TrainingPlan, plan_training
@@ -20,7 +21,7 @@ from trials.data import ImageData
 from trials.data.images import stored_side
 from trials.measurement import Measured
 from trials.store import Store
-from trials.training import evaluate, fit
+from trials.training import FULL_RECIPE, Recipe, evaluate, fit
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 ARTIFACT = "checkpoint"
@@ -48,6 +49,8 @@ class Trained:
     checkpoint: Path
     recorded: bool
     """Whether the store knows the checkpoint; it does when that lies under the store's folder."""
+    effective: EffectiveFacts | None = None
+    """What remains without the zero weights, of a network that was trained sparse."""
 
 
 def train_network(
@@ -61,15 +64,16 @@ def train_network(
     seed: int = 0,
     threads: int | None = None,
     device: str | None = None,
+    recipe: Recipe = FULL_RECIPE,
     on_epoch: OnEpoch | None = None,
 ) -> Trained:
-    """Train the network that `reference` names by the full recipe, or go on where an earlier call was cut off.
+    """Train the network that `reference` names by the recipe, or go on where an earlier call was cut off.
 
     See `plan_training` and `run_training`, which this calls one after the other.
     """
     plan = plan_training(
         reference, data, store=store, epochs=epochs, out=out, resolution=resolution, seed=seed, threads=threads,
-        device=device,
+        device=device, recipe=recipe,
     )  # fmt: skip
     return run_training(plan, store, on_epoch)
 
@@ -103,7 +107,13 @@ def run_training(plan: TrainingPlan, store: Store, on_epoch: OnEpoch | None = No
         data=training.data.name,
         checkpoint=plan.checkpoint,
         recorded=recorded,
+        effective=_effective(plan.checkpoint) if facts.sparse else None,
     )
+
+
+def _effective(checkpoint: Path) -> EffectiveFacts:
+    network, facts = load_checkpoint(checkpoint)
+    return effective_cost(network, facts.architecture, facts.input.resolution)
 
 
 def _train(plan: TrainingPlan, on_epoch: OnEpoch | None) -> None:
@@ -176,6 +186,7 @@ def _record(plan: TrainingPlan, store: Store, facts: NetworkFacts) -> bool:
         "epochs": plan.epochs,
         "device": training.device,
         "threads": training.threads,
+        **({"sparsity": str(plan.recipe.sparsity)} if plan.recipe.sparsity else {}),
     }
     measurements: dict[str, Measured] = {}
     for score in facts.scores:

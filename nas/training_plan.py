@@ -59,6 +59,12 @@ class TrainingPlan:
         return self.recipe.epochs or 0
 
     @property
+    def exchanges(self) -> int:
+        """How often a sparse training exchanges weights."""
+        sparsity = self.recipe.sparsity
+        return sparsity.exchanges(self.epochs * self.recipe.epoch_steps(len(self.data.train))) if sparsity else 0
+
+    @property
     def state(self) -> str:
         """Return `new`, `started` (to be resumed) or `finished` (nothing is left to do)."""
         return "finished" if self.checkpoint.exists() else "started" if self.progress.exists() else "new"
@@ -85,6 +91,7 @@ def plan_training(
     out:         folder of the training; None: one under `store.root`, the same for the same training.
     resolution:  side of the images in pixels; None: the study's own if it trained full networks on
                  this data, else that of the data.
+    recipe:      how to train; its `sparsity` makes the training sparse.
     threads:     None: all cores.   device: None: CUDA where there is one.
     A trial of a study keeps the study's split, so that test images are ones its search has not seen.
     Raises:      NasError: unknown reference or data, a network that does not fit the images, another training in `out`.

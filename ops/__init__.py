@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from ops.cross_scan import cross_merge, cross_scan
+from ops.dcnv3 import dcnv3
+from ops.dcnv4 import dcnv4
+from ops.deformable_sampling import deformable_sampling
 from ops.depthwise_conv2d import depthwise_conv2d
+from ops.selective_scan import selective_scan, selective_scan_step
 
-__all__ = ["depthwise_conv2d"]
+__all__ = [
+    "cross_merge",
+    "cross_scan",
+    "dcnv3",
+    "dcnv4",
+    "deformable_sampling",
+    "depthwise_conv2d",
+    "selective_scan",
+    "selective_scan_step",
+]

@@ -8,7 +8,7 @@ from types are beyond a strict checker; this file is checked by the standard rul
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import (
@@ -49,13 +49,17 @@ class OneOf(Choice, Generic[T]):
         """Return the alternatives in file order."""
         return tuple(self.one_of.values()) if isinstance(self.one_of, dict) else self.one_of
 
-    def labels(self) -> list[Label]:
-        """Name the alternatives: as given, or scalars for themselves, specs by kind (`kind#1` if repeated), or `#i`."""
+    @cached_property
+    def _labels(self) -> list[Label]:
         if isinstance(self.one_of, dict):
             return list(self.one_of)
         raw: list[Label] = [_label(a, i) for i, a in enumerate(self.one_of)]
         once = {r: sum(type(o) is type(r) and o == r for o in raw) == 1 for r in raw}
         return [r if once[r] else f"{r}#{sum(o == r for o in raw[:i])}" for i, r in enumerate(raw)]
+
+    def labels(self) -> list[Label]:
+        """Name the alternatives: as given, or scalars for themselves, specs by kind (`kind#1` if repeated), or `#i`."""
+        return self._labels
 
 
 def _label(alternative: Any, index: int) -> Label:

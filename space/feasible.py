@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Violation = Callable[[Architecture], float]
 """How far a point is over the limits: 0 when feasible, growing with the excess; inf where it cannot be costed."""
 
+STARTS = 20
+"""Uniform draws tried as the beginning of a walk: in whole branches of a space nothing may be feasible."""
 RESTARTS = 20
 STEPS = 150
 STEPS_INSIDE = 8
@@ -49,6 +51,8 @@ def sample_feasible(space: DesignSpace, rng: random.Random, violation: Violation
     best = math.inf
     for _ in range(RESTARTS):
         state = _drawn(space, rng, violation)
+        if state is None:
+            continue
         for _ in range(STEPS):
             if state.over <= 0:
                 break
@@ -62,9 +66,18 @@ def sample_feasible(space: DesignSpace, rng: random.Random, violation: Violation
     raise SpaceError(f"{space.name}: no point within the limits found; {closest}")
 
 
-def _drawn(space: DesignSpace, rng: random.Random, violation: Violation) -> _State:
-    arch = space.sample(rng)
-    return _State(arch, violation(arch), space.encode(arch), space.active(arch))
+def _drawn(space: DesignSpace, rng: random.Random, violation: Violation) -> _State | None:
+    """Draw a point whose kinds could be feasible: that is when its numbers are all at their least."""
+    state = None
+    for _ in range(STARTS):
+        state = _replayed(space, {}, rng, violation) or state
+        if state is None:
+            continue
+        numbers = {path: support(domain)[0] for path, domain in state.domains.items() if not isinstance(domain, OneOf)}
+        least = _replayed(space, state.params | numbers, rng, violation)
+        if least is not None and least.over <= 0:
+            return state
+    return state
 
 
 def _replayed(space: DesignSpace, params: Params, rng: random.Random, violation: Violation) -> _State | None:
@@ -111,9 +124,14 @@ def _values(domain: Domain, current: Value, rng: random.Random) -> list[Any]:
     return near + rng.sample(values, min(VALUES_TRIED // 2, len(values)))
 
 
+def _shrinkable(domain: Domain, value: Value) -> bool:
+    """Tell whether the choice is a number that can still be less."""
+    return not isinstance(domain, OneOf) and value != support(domain)[0]
+
+
 def _path(state: _State, rng: random.Random) -> str | None:
     open_ = [path for path, domain in state.domains.items() if len(support(domain)) > 1]
-    sizes = [path for path in open_ if not isinstance(state.domains[path], OneOf)]
+    sizes = [path for path in open_ if _shrinkable(state.domains[path], state.params[path])]
     if sizes and state.over > 0 and rng.random() < SIZE_FIRST:
         return rng.choice(sizes)
     return rng.choice(open_) if open_ else None

@@ -53,9 +53,11 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve; a depthwise convolution that keeps height and width by our own operator."""
-        same = tuple(k // 2 for k in self.kernel_size)
-        if self.groups == self.in_channels == self.out_channels and self.padding == same and self.stride == (1, 1):
-            return depthwise_conv2d(input, self.weight, self.bias)
+        same = tuple(d * (k // 2) for k, d in zip(self.kernel_size, self.dilation, strict=True))
+        square = self.dilation[0] == self.dilation[1]
+        depthwise = self.groups == self.in_channels == self.out_channels
+        if depthwise and square and self.padding == same and self.stride == (1, 1):
+            return depthwise_conv2d(input, self.weight, self.bias, dilation=self.dilation[0])
         return super().forward(input)
 
 
@@ -203,8 +205,8 @@ class Grn(nn.Module):
         norm = cast("Any", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType] -- has no stub
         norms: Tensor = norm(x, dim=(2, 3), keepdim=True)
         response = norms / (norms.mean(dim=1, keepdim=True) + self.eps)
-        out = x + self.weight[:, None, None] * (x * response)
-        return out if self.bias is None else out + self.bias[:, None, None]
+        factor = 1 + self.weight[:, None, None] * response  # one pass over the map instead of three
+        return x * factor if self.bias is None else torch.addcmul(self.bias[:, None, None], x, factor)
 
 
 class SqueezeExcite(nn.Module):

@@ -85,6 +85,8 @@ def test_every_example_runs(folder: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
+        for told in re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE):
+            assert told in done.stdout
 
 
 def test_what_a_mistake_reads_like_is_quoted_right(folder: Path) -> None:

@@ -6,6 +6,7 @@ matrices replace forward pass and both gradients. Both steps are exact but for t
 
 Measured (1 thread, AVX2, fp32, forward and backward, batch 64): 48 channels at 4 x 4, kernel 7: 5.5 -> 1.4 ms;
 kernel 31: 51 -> 1.5 ms; 192 channels at 1 x 1, kernel 7: 16 -> 0.2 ms; 64 channels at 14 x 14, kernel 21: 187 -> 61 ms.
+Dilated kernels, batch 32: 64 channels at 4 x 4, kernel 7 at dilation 3: 11 -> 1.4 ms; 32 at 8 x 8: 13 -> 2.2 ms.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ PAYS = 1.3
 """A matrix pays while the positions are fewer than so many times the taps; measured between 1.2 and 1.6."""
 
 
+TINY_MAP, SMALL_MAP, MANY_TAPS = 16, 64, 25
+"""Positions up to which a dilated kernel pays as a matrix whatever its taps, and with that many taps or more."""
+
+
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Whether this implementation is the one to take: weights in training on a CPU, outside of any tracing."""
     return (
@@ -36,15 +41,27 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def small_maps(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def small_maps(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1) -> Tensor:
     """Convolve as the reference does, by the cheaper of two ways. See the public function."""
     height, width = x.shape[2:]
+    if dilation > 1:
+        if height * width > (SMALL_MAP if weight.shape[2] * weight.shape[3] >= MANY_TAPS else TINY_MAP):
+            return reference(x, weight, bias, dilation)
+        weight = spread(weight, dilation)
     weight = reachable(weight, height, width)
     positions, taps = height * width, weight.shape[2] * weight.shape[3]
     if positions > LARGEST_MAP or (positions >= PAYS * taps and positions > 1):
         return reference(x, weight, bias)
     out = x * weight.view(1, -1, 1, 1) if positions == 1 else _as_matrices(x, weight)
     return out if bias is None else out + bias.view(1, -1, 1, 1)
+
+
+def spread(weight: Tensor, dilation: int) -> Tensor:
+    """Return kernels [C, 1, K, L] of that dilation as ordinary ones with zeros between the taps."""
+    sides = (dilation * (weight.shape[2] - 1) + 1, dilation * (weight.shape[3] - 1) + 1)
+    out = weight.new_zeros(*weight.shape[:2], *sides)
+    out[:, :, ::dilation, ::dilation] = weight
+    return out
 
 
 def reachable(weight: Tensor, height: int, width: int) -> Tensor:

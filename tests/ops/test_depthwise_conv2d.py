@@ -33,6 +33,22 @@ def test_output_and_gradients_equal_the_reference(shape, kernel, layout):
         torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("kernel", "dilation"), [((3, 3), 2), ((3, 3), 7), ((7, 7), 3), ((5, 1), 4)])
+def test_dilated_kernels_equal_the_reference(shape, kernel, dilation):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, *shape, generator=generator, dtype=torch.float64)
+    weight = torch.randn(3, 1, *kernel, generator=generator, dtype=torch.float64)
+    bias = torch.randn(3, generator=generator, dtype=torch.float64)
+    ours, law = (
+        _gradients(lambda x, w, b, function=function: function(x, w, b, dilation), x, weight, bias)
+        for function in (small_maps, reference)
+    )
+    assert ours[0].shape == x.shape
+    for mine, expected in zip(ours, law, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
+
+
 def test_taps_that_meet_no_map_get_no_gradient():
     x, weight = torch.randn(2, 3, 2, 2), torch.randn(3, 1, 7, 7, requires_grad=True)
     depthwise_conv2d(x, weight).sum().backward()
@@ -78,3 +94,8 @@ def test_export_sees_one_plain_convolution():
 def test_even_kernels_and_other_widths_are_refused(weight):
     with pytest.raises(ValueError, match=r"depthwise_conv2d: weight .* allowed: \(3, 1, odd, odd\)"):
         depthwise_conv2d(torch.randn(1, 3, 8, 8), torch.randn(weight))
+
+
+def test_dilations_below_one_are_refused():
+    with pytest.raises(ValueError, match="depthwise_conv2d: dilation 0, allowed: 1 or more"):
+        depthwise_conv2d(torch.randn(1, 3, 8, 8), torch.randn(3, 1, 3, 3), dilation=0)

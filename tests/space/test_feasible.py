@@ -29,6 +29,14 @@ def test_points_under_a_limit_that_no_uniform_draw_meets() -> None:
     assert len(kinds) >= 5
 
 
+def test_limits_leave_every_branch_in_which_something_is_feasible() -> None:
+    space, rng = DesignSpace.load("metaformer"), random.Random(0)
+    drawn = [space.sample_feasible(rng, under(1e6, 224)) for _ in range(30)]
+    stages = [len(p.stages) for p in drawn]
+    assert 8 <= stages.count(1) <= 22
+    assert stages.count(1) + stages.count(4) == 30
+
+
 def test_every_feasible_point_of_a_small_space_turns_up() -> None:
     space = DesignSpace.from_yaml(
         "stem: {kind: patchify}\nstages: [{width: {int_range: [8, 32], step: 8}, depth: {int_range: [1, 3]}, "

@@ -119,3 +119,16 @@ def test_editors_accept_the_presets_and_mark_mistakes(name: str) -> None:
     wrong = yaml.safe_load(POINT.replace("MIXER", "{kind: atention}"))
     assert not schema.is_valid(wrong)
     assert schema.is_valid(yaml.safe_load(POINT.replace("MIXER", "{one_of: [{kind: pool}, {kind: attention}]}")))
+
+
+def test_merge_keys_take_over_what_a_mapping_does_not_say_itself() -> None:
+    text = """
+stem: {kind: patchify}
+stages:
+  - width: 16
+    depth: 2
+    pattern: [&block {wiring: metanext, token_mixer: {kind: pool}}, {<<: *block, token_mixer: {kind: identity}}]
+"""
+    first, second = DesignSpace.from_yaml(text).sample(random.Random(0)).stages[0].pattern
+    assert (first.wiring, second.wiring) == ("metanext", "metanext")
+    assert (first.token_mixer.kind, second.token_mixer.kind) == ("pool", "identity")

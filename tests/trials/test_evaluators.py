@@ -14,7 +14,7 @@ from trials.evaluators.surrogate import Surrogate
 from trials.evaluators.train import Train
 from trials.measurement import METRICS, Measured, metric
 from trials.seeds import derive_seed, trial_seed
-from trials.training import PROXY_RECIPE, TrainingFailed
+from trials.training import PROXY_RECIPE, Sparsity, TrainingFailed
 
 QUICK = PROXY_RECIPE.model_copy(update={"epochs": 1, "epoch_images": 64, "validation_images": 40})
 
@@ -67,6 +67,16 @@ def test_training_is_measured_on_the_validation_images_and_repeats():
     assert {name: m.value for name, m in again.items()} == {name: m.value for name, m in found.items()}
     other = run_job(one.model_copy(update={"seed": 6}), quiet)
     assert other["loss"].value != found["loss"].value
+
+
+def test_a_trial_is_trained_sparse_where_its_recipe_says_so():
+    told = []
+    sparse = QUICK.model_copy(update={"sparsity": Sparsity(sparsity=0.7, ratios="erk")})
+    one = Job.model_validate_json(job(Train(), recipe=sparse).model_dump_json())
+    found = run_job(one, lambda _, metrics: told.append(metrics["sparsity"]))
+    assert told == [pytest.approx(0.7, abs=0.01)]
+    assert str(found["accuracy"].circumstances["sparsity"]).startswith("sparsity 0.7 (erk ratios, random growth")
+    assert "sparsity" not in run_job(job(Train()), quiet)["accuracy"].circumstances
 
 
 def test_training_leaves_the_random_state_alone():

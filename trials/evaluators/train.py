@@ -50,6 +50,7 @@ class Train(Evaluator):
             "threads": job.threads,
             "seconds": round(time.perf_counter() - begin, 3),
             "torch": str(torch.__version__),
+            **({"sparsity": str(recipe.sparsity)} if recipe.sparsity else {}),
         }
         return {
             "accuracy": Measured(result["accuracy"], "ratio", None, circumstances),

@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     from trials.training.failure import TrainingFailed
     from trials.training.loop import fit
     from trials.training.recipe import FULL_RECIPE, PROXY_RECIPE, RECIPES, Recipe
+    from trials.training.sparsity import Sparsity
 
 _HOME = {
     "FULL_RECIPE": "recipe",
     "PROXY_RECIPE": "recipe",
     "RECIPES": "recipe",
     "Recipe": "recipe",
+    "Sparsity": "sparsity",
     "TrainingFailed": "failure",
     "evaluate": "evaluation",
     "fit": "loop",
 }
 
-__all__ = ["FULL_RECIPE", "PROXY_RECIPE", "RECIPES", "Recipe", "TrainingFailed", "evaluate", "fit"]
+__all__ = ["FULL_RECIPE", "PROXY_RECIPE", "RECIPES", "Recipe", "Sparsity", "TrainingFailed", "evaluate", "fit"]
 
 
 def __getattr__(name: str) -> Any:

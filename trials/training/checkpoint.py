@@ -45,7 +45,8 @@ def load_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:
     """Return the state saved at `path`. Raises CheckpointError if unreadable or of another training than `identity`."""
     saved = read_checkpoint(path)
     theirs = cast("dict[str, str]", saved["identity"])
-    for name, value in identity.items():
+    for name in [*identity, *(name for name in theirs if name not in identity)]:
+        value = identity.get(name)
         if theirs.get(name) != value:
             raise CheckpointError(
                 f"{path}: belongs to another training, its {name} is {_short(theirs.get(name))}, this one's is "

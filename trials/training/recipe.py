@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from space.errors import NasError, nearest
 from space.spec import Spec
+from trials.training.sparsity import Sparsity
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -60,6 +62,8 @@ class Recipe(Spec):
     """Which epoch's weights remain: the last, or those of the best validation accuracy."""
     resolution: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Side of the training images in pixels; None: the data's own."""
+    sparsity: Annotated[Sparsity | None, Field(exclude_if=lambda value: value is None)] = None
+    """Train with masked weights; None: dense. Written down only where set, so that dense recipes read as ever."""
 
     def for_data(self, count: int) -> Recipe:
         """Return the recipe with epochs, batch size (16 steps an epoch or more) and mixing fit to `count` images."""
@@ -68,6 +72,10 @@ class Recipe(Spec):
         batch_size = max(min(self.batch_size, each // 16), min(self.batch_size, 8))
         mixed = self.mix_probability if epochs >= self.mix_epochs else 0.0
         return self.model_copy(update={"epochs": epochs, "batch_size": batch_size, "mix_probability": mixed})
+
+    def epoch_steps(self, count: int) -> int:
+        """Return the optimiser steps of an epoch over `count` training images."""
+        return math.ceil(min(count, self.epoch_images or count) / self.batch_size)
 
 
 PROXY_RECIPE = Recipe(

@@ -14,10 +14,12 @@ from trials.data import ImageData
 from trials.seeds import derive_seed
 from trials.training.augment import augmented
 from trials.training.batches import batches
+from trials.training.densities import sparsity_of
 from trials.training.evaluation import evaluate
 from trials.training.failure import TrainingFailed
 from trials.training.precision import autocast, half_type
 from trials.training.recipe import Recipe
+from trials.training.sparse_training import SparseTraining
 
 CHECK_EVERY = 32
 """Steps between two looks at the loss on a GPU, where each look waits for the device; on a CPU each step has one."""
@@ -36,11 +38,13 @@ class Run:
         self._scaler = torch.amp.GradScaler(device, enabled=recipe.amp and half_type(device) is torch.float16)
         self._validation = data.validation.sample(recipe.validation_images or len(data.validation))
         self._images = min(len(data.train), recipe.epoch_images or len(data.train))
-        self._steps = math.ceil(self._images / recipe.batch_size)
+        self._steps = recipe.epoch_steps(len(data.train))
         self._diverged = max(10.0, 4 * math.log(len(data.classes)))
         self._kept: dict[str, Any] | None = None
         self.epochs: int = recipe.epochs or 1
         self.epoch: int = 0
+        sparsity, steps = recipe.sparsity, self.epochs * self._steps
+        self._sparse = SparseTraining(self._model, sparsity, seed, steps) if sparsity else None
 
     @property
     def _judged(self) -> nn.Module:
@@ -49,6 +53,8 @@ class Run:
 
     def train_epoch(self) -> dict[str, float]:
         """Train one epoch and validate. Raises TrainingFailed."""
+        if self._sparse and self.epoch == 0:
+            self._sparse.draw(self._plain_loss)
         seed = derive_seed("epoch", self._seed, self.epoch)
         torch.manual_seed(seed)
         generator = Generator().manual_seed(seed)
@@ -69,7 +75,8 @@ class Run:
         self._require(math.isfinite(metrics["loss"]), "the validation loss is not finite")
         self.epoch += 1
         self._keep(metrics)
-        return metrics | {"train_loss": train_loss, "lr": self._optimizer.param_groups[0]["lr"]}
+        sparsity = {"sparsity": sparsity_of(judged)} if self._sparse else {}
+        return metrics | {"train_loss": train_loss, "lr": self._optimizer.param_groups[0]["lr"]} | sparsity
 
     def finish(self) -> dict[str, float]:
         """Leave the kept weights in the model and return their validation metrics."""
@@ -87,7 +94,7 @@ class Run:
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "kept": self._kept,
-        }
+        } | ({"masks": self._sparse.masks} if self._sparse else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Stand where `state` was taken."""
@@ -96,6 +103,8 @@ class Run:
             self._ema.module.load_state_dict(state["ema"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
+        if self._sparse:
+            self._sparse.load(state["masks"])
         self._kept = state["kept"]
         self.epoch = state["epoch"]
 
@@ -107,19 +116,36 @@ class Run:
             images.to(self._device), labels.to(self._device), self._data, self._recipe, generator
         )
         with autocast(self._device, self._recipe.amp):
-            logits: Tensor = self._model(inputs)
-        classes = len(self._data.classes)
-        self._require(logits.shape[1:] == (classes,), f"the network has {logits.shape[-1]} classes, the data {classes}")
+            logits = self._logits(self._model, inputs)
         loss = targets.loss(logits.float(), self._recipe.label_smoothing)
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
+        if self._sparse:
+            self._sparse.before_step(done + 1, self._optimizer)
         nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         if self._ema:
             self._ema.update(self._model, done + 1)
+        if self._sparse:
+            self._sparse.after_step(self._ema.module if self._ema else None)
         return loss.detach()
+
+    def _logits(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        logits: Tensor = model(inputs)
+        found, classes = logits.shape, len(self._data.classes)
+        self._require(found[1:] == (classes,), f"the network has {found[-1]} classes, the data {classes}")
+        return logits
+
+    def _plain_loss(self, model: nn.Module) -> Tensor:
+        """Return the cross-entropy of `model` on one training batch, augmented but not mixed, in 32 bits."""
+        generator = Generator().manual_seed(derive_seed("first batch", self._seed))
+        part = torch.randperm(len(self._data.train), generator=generator)[: self._recipe.batch_size]
+        ((images, labels),) = batches(self._data.train, [part], margin=True, threads=self._threads)
+        unmixed = self._recipe.model_copy(update={"mix_probability": 0.0})
+        inputs, targets = augmented(images.to(self._device), labels.to(self._device), self._data, unmixed, generator)
+        return targets.loss(self._logits(model, inputs), 0.0)
 
     def _keep(self, metrics: dict[str, float]) -> None:
         better = self._kept is None or metrics["accuracy"] > self._kept["metrics"]["accuracy"]

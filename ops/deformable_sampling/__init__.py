@@ -1,0 +1,35 @@
+"""Deformable sampling: weighted sums of bilinear samples at free places, the core of DCNv3 and DCNv4."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from ops.deformable_sampling.bags import bags, pays
+from ops.deformable_sampling.grids import grids
+from ops.shapes import expect
+
+__all__ = ["deformable_sampling"]
+
+
+def deformable_sampling(value: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Sum P weighted bilinear samples of a map for each query and group of channels; zeros lie beyond the border.
+
+    A place (x, y) stands in pixels, pixel centres at whole numbers, x to the right and y down; it contributes while
+    -1 < x < W and -1 < y < H. On a whole number the slope is that to the right or downward.
+
+    Shapes:  value [N, H, W, G, D], x, y and weight [N, Q, G, P] -> [N, Q, G, D]; any strides.
+    Dtypes:  output as value; computed in the widest of all dtypes, at least fp32.
+    Cost:    no products of matrices are counted; on a CPU, memory for training no more than the inputs.
+    Raises:  ValueError if a shape differs.
+    Source:  DCNv4, arXiv:2401.06197, sec. 3.1; implementation our own.
+    """
+    expect("deformable_sampling", "value", value, ("N", "H", "W", "G", "D"))
+    expect("deformable_sampling", "x", x, (value.shape[0], "Q", value.shape[3], "P"))
+    for name, points in (("y", y), ("weight", weight)):
+        expect("deformable_sampling", name, points, tuple(x.shape))
+    dtype = reduce(torch.promote_types, (value.dtype, x.dtype, y.dtype, weight.dtype), torch.float32)
+    inputs = value.to(dtype), x.to(dtype), y.to(dtype), weight.to(dtype)
+    return (bags if pays(value) else grids)(*inputs).to(value.dtype)
