@@ -24,7 +24,8 @@ class KeyFormat:
     """One layout of published weights: its name and how its keys read under ours.
 
     In `renames`, a table from published key to ours, a single letter as `{i}` stands for a number and a word as
-    `{leaf}` for any one part of a key, the same on both sides. The first row that fits a key counts.
+    `{leaf}` for any one part of a key, the same on both sides; `{2i+1}` stands for one more than twice the number. The
+    first row that fits a key counts.
     """
 
     format: str
@@ -43,15 +44,46 @@ class KeyFormat:
 
 def _rename(key: str, rows: Iterable[tuple[str, str]]) -> str | None:
     for template, to in rows:
-        if match := _pattern(template).fullmatch(key):
-            return to.format(**match.groupdict())
+        if (values := _read_key(template, key)) is not None:
+            return _PLACE.sub(lambda place: _write(place, values), to)
     return None
+
+
+_PLACE = re.compile(r"\{(\d*)([a-z]+)(?:\+(\d+))?\}")
+"""Factor, name and summand of a place in a template."""
+
+
+def _read_key(template: str, key: str) -> dict[str, str] | None:
+    """Return what stands in the places of `template`, or None where the key does not fit it."""
+    match = _pattern(template).fullmatch(key)
+    if match is None:
+        return None
+    values = match.groupdict()
+    for factor, name, summand in _PLACE.findall(template):
+        if factor or summand:
+            number, rest = divmod(int(values[name]) - int(summand or 0), int(factor or 1))
+            if rest or number < 0:
+                return None
+            values[name] = str(number)
+    return values
+
+
+def _write(place: re.Match[str], values: Mapping[str, str]) -> str:
+    factor, name, summand = place.groups()
+    if not factor and not summand:
+        return values[name]
+    return str(int(factor or 1) * int(values[name]) + int(summand or 0))
 
 
 @cache
 def _pattern(template: str) -> re.Pattern[str]:
-    pattern = re.sub(r"\\\{(\w)\\\}", r"(?P<\1>\\d+)", re.escape(template))
-    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^.]+)", pattern))
+    number, part = r"0|[1-9]\d*", "[^.]+"
+    pattern, end = "", 0
+    for place in _PLACE.finditer(template):
+        name = place[2]
+        pattern += f"{re.escape(template[end : place.start()])}(?P<{name}>{number if len(name) == 1 else part})"
+        end = place.end()
+    return re.compile(pattern + re.escape(template[end:]))
 
 
 @dataclass
