@@ -89,7 +89,8 @@ def verify(golden: GoldenOption, json: JsonOption = False) -> None:
     """Verify named models against records of what the published ones compute; exit code 1 if any fails.
 
     A record holds the published weights' keys and shapes and the outputs under weights that a rule gives. Parameters
-    and MACs must be equal, outputs within the record's limit; a record without a model of its name fails.
+    and MACs must be equal, outputs within the record's limit, after structural re-parameterisation too where the record
+    says what is then; a record without a model of its name fails.
     """
     from dataclasses import asdict
 
@@ -108,6 +109,8 @@ def _verdict(one: Verified) -> str:
     error = "-" if one.error is None else f"{one.error:.1e}"
     limit = "-" if one.limit is None else f"{one.limit:.0e}"
     counts = "" if one.params is None else f", {one.params:,} parameters"
+    if one.merged_error is not None:
+        counts += f"; merged: error {one.merged_error:.1e}, {one.merged_params:,} parameters"
     tail = f": {one.message}" if one.message else ""
     return (
         f"{'ok  ' if one.ok else 'FAIL'} {one.name}: error {error} (limit {limit}){counts}, {one.seconds:.1f} s{tail}"
