@@ -54,6 +54,7 @@ def show(name: ModelArgument, json: JsonOption = False) -> None:
     """Show a named model: its point, what it costs, and the published figures with their source."""
     from nas.networks import as_yaml
     from space import cost, describe
+    from space.counting import merged_cost
     from space.named import named
 
     model = named(name)
@@ -66,6 +67,8 @@ def show(name: ModelArgument, json: JsonOption = False) -> None:
     line(f"{model.name} ({model.family}): {describe(model.arch)}")
     line(f"source: {model.source}")
     line(f"cost at {model.resolution} px: {_costs(counts)}")
+    if (merged := merged_cost(model.arch, model.resolution)) is not None:
+        line(f"merged after training: {_costs(merged)}")
     line(f"drop path in the published training: {model.drop_path:g}")
     line()
     if model.published:
@@ -74,6 +77,8 @@ def show(name: ModelArgument, json: JsonOption = False) -> None:
             [*columns, Column("pre-training"), Column("source", long=True)],
             [_published_cells(e) for e in model.published],
         )
+        for note in _notes(model):
+            line(note)
         line()
     line(f"# id {model.arch.id}")
     line(as_yaml(model.arch).rstrip())
@@ -117,14 +122,25 @@ def _verdict(one: Verified) -> str:
     )
 
 
+def _notes(model: NamedModel) -> list[str]:
+    """Say of what parameters and MACs were counted, where that is not the network as it is trained."""
+    notes = ["parameters and MACs are those of the merged form"] if model.published_form == "merged" else []
+    if sparsity := max(entry.sparsity for entry in model.published):
+        notes.append(
+            f"parameters and MACs count the weights that sparse training left, {100 * (1 - sparsity):.0f} % of them"
+        )
+    return notes
+
+
 def _costs(counts: Any) -> str:
     return f"{counts.params:,} parameters, {counts.macs:,} MACs, {counts.activations:,} activations"
 
 
 def _summary(model: NamedModel) -> dict[str, Any]:
     from space import cost
+    from space.counting import merged_cost
 
-    counts = cost(model.arch, model.resolution)
+    counts, merged = cost(model.arch, model.resolution), merged_cost(model.arch, model.resolution)
     return {
         "name": model.name,
         "family": model.family,
@@ -133,13 +149,15 @@ def _summary(model: NamedModel) -> dict[str, Any]:
         "params": counts.params,
         "macs": counts.macs,
         "activations": counts.activations,
+        "merged": None if merged is None else merged._asdict(),
         "published": [_published(entry) for entry in model.published],
+        "published_form": model.published_form,
         "source": model.source,
     }
 
 
 def _published(entry: Any) -> dict[str, Any]:
-    names = ("params_m", "macs_g", "top1", "input", "pretrain", "source")
+    names = ("params_m", "macs_g", "top1", "input", "pretrain", "source", "sparsity")
     return {name: getattr(entry, name) for name in names}
 
 
