@@ -30,41 +30,42 @@ _SHARED = {
     f"{_THEIRS}.pwconv1.1.{{leaf}}": f"{_OURS}.channel_mixer.fc1.{{leaf}}",
     f"{_THEIRS}.act.1.gamma": f"{_OURS}.channel_mixer.grn.weight",
     f"{_THEIRS}.pwconv2.0.{{leaf}}": f"{_OURS}.channel_mixer.fc2.{{leaf}}",
-    f"{_THEIRS}.dwconv.{{leaf}}": f"{_OURS}.token_mixer.conv.{{leaf}}",
     "norm.{leaf}": "head.norm.{leaf}",
     "head.{leaf}": "head.fc.{leaf}",
 }
-
-
-def _dilated() -> dict[str, str]:
-    theirs, ours = f"{_THEIRS}.dwconv", f"{_OURS}.token_mixer"
-    rows = {
-        f"{theirs}.lk_origin.weight": f"{ours}.large.conv.weight",
-        f"{theirs}.origin_bn.{{leaf}}": f"{ours}.large.norm.{{leaf}}",
-    }
-    for number, (side, step) in enumerate(BRANCHES[KERNEL]):
-        rows |= {
-            f"{theirs}.dil_conv_k{side}_{step}.weight": f"{ours}.small.{number}.conv.weight",
-            f"{theirs}.dil_bn_k{side}_{step}.{{leaf}}": f"{ours}.small.{number}.norm.{{leaf}}",
-        }
-    return rows
-
-
+_BRANCHES = {
+    f"{_THEIRS}.dwconv.dil_{theirs}_k{side}_{step}.{{leaf}}": f"{_OURS}.token_mixer.small.{number}.{ours}.{{leaf}}"
+    for number, (side, step) in enumerate(BRANCHES[KERNEL])
+    for theirs, ours in (("conv", "conv"), ("bn", "norm"))
+}
 AUTHORS_KEYS = KeyFormat(
     "authors",
     _SHARED
-    | _dilated()
+    | _BRANCHES
     | {
         f"{_THEIRS}.gamma": f"{_OURS}.layer_scale.scale",
         f"{_THEIRS}.norm.{{leaf}}": f"{_OURS}.norm.{{leaf}}",
         f"{_THEIRS}.act.1.beta": f"{_OURS}.channel_mixer.grn.bias",
         f"{_THEIRS}.pwconv2.2.{{leaf}}": f"{_OURS}.channel_mixer.norm.{{leaf}}",
+        f"{_THEIRS}.dwconv.lk_origin.weight": f"{_OURS}.token_mixer.large.conv.weight",
+        f"{_THEIRS}.dwconv.origin_bn.{{leaf}}": f"{_OURS}.token_mixer.large.norm.{{leaf}}",
+        f"{_THEIRS}.dwconv.weight": f"{_OURS}.token_mixer.conv.weight",
     },
 )
-MERGED_KEYS = KeyFormat(
-    "authors-merged",
-    _SHARED | {f"{_THEIRS}.dwconv.lk_origin.{{leaf}}": f"{_OURS}.token_mixer.conv.{{leaf}}"},
-)
+
+
+def _merged_keys(kernels: Sequence[Sequence[int]]) -> KeyFormat:
+    """Return the layout after merging, where only the published name tells a merged kernel from a small one."""
+    rows: dict[str, str] = {}
+    for stage, pattern in enumerate(kernels):
+        for position, kernel in enumerate(pattern):
+            block = f"{{{len(pattern)}j+{position}}}"
+            theirs = "dwconv.lk_origin" if kernel == KERNEL else "dwconv"
+            rows[f"stages.{stage}.{block}.{theirs}.{{leaf}}"] = (
+                f"stages.{stage}.blocks.{block}.token_mixer.conv.{{leaf}}"
+            )
+    return KeyFormat("authors-merged", _SHARED | rows)
+
 
 _1K, _22K = "IN-1K", "IN-22K"
 PUBLISHED = figures(
@@ -100,19 +101,19 @@ def _unireplknet(
     size: str, depths: Four, width: int, third: Sequence[int], drop_path: float = 0.0, resolution: int = 224
 ) -> NamedModel:
     """Return the network of a size; `third` are the kernels of the third stage, taken in turn."""
-    name = f"unireplknet_{size}"
+    name, kernels = f"unireplknet_{size}", ((3,), (KERNEL,), third, (KERNEL,))
     stages = tuple(
         Stage(
             width=width * 2**index,
             depth=depth,
-            pattern=tuple(_block(kernel) for kernel in kernels),
+            pattern=tuple(_block(kernel) for kernel in pattern),
             downsample=StridedConv(kernel_size=3, norm_at="after") if index else NoDownsample(),
         )
-        for index, (depth, kernels) in enumerate(zip(depths, ((3,), (KERNEL,), third, (KERNEL,)), strict=True))
+        for index, (depth, pattern) in enumerate(zip(depths, kernels, strict=True))
     )
     arch = Architecture(stem=Convolutional(), stages=stages, head=LinearHead())
     return NamedModel(
-        name, "UniRepLKNet", arch, SOURCE, (AUTHORS_KEYS, MERGED_KEYS), resolution, drop_path,
+        name, "UniRepLKNet", arch, SOURCE, (AUTHORS_KEYS, _merged_keys(kernels)), resolution, drop_path,
         published=PUBLISHED[name], published_form="merged",
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from space import Architecture, build, cost, named
+from space import Architecture, FeatureNetwork, build, cost, named
 from space.build import Network, on_meta
 from space.counting import counted
 from space.merging import MergedDepthwise
@@ -144,6 +144,17 @@ def test_norms_of_several_devices_merge_too() -> None:
         before = network(x)
         torch.testing.assert_close(network.reparameterize()(x), before, rtol=1e-9, atol=1e-9)
     assert network.state_dict().keys() == on_meta(point(UNIREPLKNET, REPLKNET).merged()).state_dict().keys()
+
+
+def test_backbones_of_merged_networks_have_their_maps() -> None:
+    network = trained(point(UNIREPLKNET, REPLKNET))
+    x = torch.randn(1, 3, *SIZE, dtype=torch.float64)
+    with torch.no_grad():
+        expected = FeatureNetwork(network)(x)
+        merged = FeatureNetwork(network.reparameterize())
+        for found, wanted in zip(merged(x), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    assert merged.architecture == network.architecture
 
 
 def test_a_merged_network_can_be_trained_on() -> None:

@@ -41,14 +41,17 @@ def test_builds_at_the_cost_of_its_formula(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_published_figures_agree_with_the_cost(name: str) -> None:
     entry = named(name)
-    counts = cost(entry.arch, entry.resolution)
+    arch = entry.arch.merged() if entry.published_form == "merged" else entry.arch
+    counts = cost(arch, entry.resolution)
+    weights = sum(p.numel() for p in on_meta(arch).parameters() if p.ndim > 1)
     for figure in entry.published:
         assert figure.input == entry.resolution
-        # sources round to 1 M and truncate at times; some counters add norms and activations to the MACs
-        assert counts.params / 1e6 == pytest.approx(
-            figure.params_m, rel=0.004, abs=0.75 if figure.params_m > 12 else 0.1
-        )
-        assert counts.macs / 1e9 == pytest.approx(figure.macs_g, rel=0.045, abs=0.06)
+        params = counts.params - figure.sparsity * weights
+        # sources round to 1 M and truncate at times; some counters add norms and activations to the MACs, and those of
+        # a sparse network depend on where its zeros lie
+        assert params / 1e6 == pytest.approx(figure.params_m, rel=0.004, abs=0.75 if figure.params_m > 12 else 0.1)
+        macs = counts.macs * (1 - figure.sparsity)
+        assert macs / 1e9 == pytest.approx(figure.macs_g, rel=0.045, abs=0.06)
         assert 70 < figure.top1 < 90
         assert figure.source
 
@@ -69,6 +72,10 @@ def test_every_family_is_here_in_all_sizes() -> None:
         ),
         *(f"poolformer_{s}_timm" for s in ("s12", "s24", "s36", "m36", "m48")),
         *(f"caformer_{s}_img384" for s in ("s18", "s36", "m36", "b36")),
+        *("replknet_31b", "replknet_31b_img384", "replknet_31l", "replknet_xl"),
+        *(f"slak_{s}" for s in ("tiny", "small", "base")),
+        *(f"convnext_{s}_31_29_27_13" for s in ("tiny", "small", "base")),
+        *(f"unireplknet_{s}" for s in ("a", "f", "p", "n", "t", "s", "s_img384", "b", "l", "xl")),
     ]
     assert set(expected) <= set(NAMES)
 
@@ -91,6 +98,8 @@ def test_other_input_sizes_are_the_same_function() -> None:
         ("poolformer_s12_timm", "poolformer_s12_timm"),
         ("caformer_s18_384", "caformer_s18_img384"),
         ("convnext_base_img384_timm", "convnext_base_img384"),
+        ("replknet_xl_img320", "replknet_xl"),
+        ("unireplknet_b_384", "unireplknet_b"),
     ],
 )
 def test_aliases(alias: str, name: str) -> None:
@@ -205,25 +214,6 @@ def test_a_layout_may_change_tensors_first() -> None:
     assert torch.equal(
         network.state_dict()["stages.0.blocks.0.channel_mixer.fc1.weight"], state["stages.0.0.pwconv1.weight"]
     )
-
-
-@pytest.mark.parametrize(
-    "name", ["convnext_atto", "convnextv2_atto", "inceptionnext_atto", "caformer_s18", "poolformer_s12"]
-)
-def test_weights_start_as_published(name: str) -> None:
-    torch.manual_seed(0)
-    for key, p in build(named(name).arch).named_parameters():
-        fan_in_start = name == "poolformer_s12" and (key.startswith("stem") or "downsample" in key)
-        if p.ndim > 1:
-            deviation = (3 * p[0].numel()) ** -0.5 if fan_in_start else 0.02
-            assert float(p.detach().std()) == pytest.approx(deviation, rel=0.15), key
-            assert float(p.detach().mean()) == pytest.approx(0, abs=5 * deviation / p.numel() ** 0.5), key
-        elif "layer_scale" in key:
-            assert (p == (1e-5 if name == "poolformer_s12" else 1e-6)).all(), key
-        elif "grn" in key or (key.endswith("bias") and not fan_in_start):
-            assert (p == 0).all(), key
-        elif not fan_in_start:
-            assert (p == 1).all(), key
 
 
 def test_model_families_list_themselves_in_one_file_each() -> None:

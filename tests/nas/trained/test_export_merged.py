@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import nas
 from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.evaluation import evaluate_network
 from nas.export import Bundle, export
 from nas.networks import read_point
 from nas.reference import resolve
@@ -73,6 +74,11 @@ def test_the_folder_holds_the_merged_form_with_the_outputs_of_the_checkpoint(
         assert float((logits - expected).abs().max() / expected.abs().max()) < 1e-5
     assert max(program.max_rel_error for program in bundle.card.programs) < 1e-4
     assert [program.file for program in bundle.card.programs] == ["model.pt2", "model.onnx"]
+
+
+def test_it_classifies_as_well_as_the_checkpoint(bundle: Bundle, checkpoint: Trained) -> None:
+    found = evaluate_network(str(bundle.path), threads=1, device="cpu")
+    assert found.test_accuracy == checkpoint.test_accuracy
 
 
 def test_the_card_keeps_the_cost_of_both_forms(bundle: Bundle, checkpoint: Trained) -> None:
