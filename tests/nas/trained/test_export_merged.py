@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import nas
 from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.effective_cost import effective_cost
 from nas.evaluation import evaluate_network
 from nas.export import Bundle, export
 from nas.networks import read_point
@@ -106,6 +107,27 @@ def test_exported_again_it_is_the_same_and_trained_anew_it_has_its_branches(
     assert again.card.training_form == bundle.card.training_form
     assert again.card.network == bundle.card.network
     assert resolve(str(bundle.path), files_store).arch == checkpoint.arch
+
+
+def test_zeros_are_counted_before_and_after_merging(checkpoint: Trained, files_store: Store, tmp_path: Path) -> None:
+    network, facts = load_checkpoint(checkpoint.checkpoint)
+    with torch.no_grad():
+        for weight in (p for p in network.parameters() if p.ndim > 1):
+            weight[:, 1::2] = 0
+            weight[1::2] = 0
+    assert facts.training is not None
+    training = facts.training.model_copy(update={"recipe": facts.training.recipe | {"sparsity": {"share": 0.5}}})
+    save_checkpoint(tmp_path / "sparse.safetensors", network, facts.model_copy(update={"training": training}))
+    before = effective_cost(network, checkpoint.arch, 32)
+    after = effective_cost(network.reparameterize(), network.architecture, 32)
+    made = export(str(tmp_path / "sparse.safetensors"), tmp_path / "out", store=files_store, formats=())
+    assert made.card.training_form is not None
+    assert made.card.training_form.effective == before
+    assert made.card.effective == after != before
+    assert after.params < before.params < cost(checkpoint.arch, 32).params
+    text = (made.path / "card.md").read_text()
+    for number in (before.params, before.macs, after.params, after.macs):
+        assert f"{number:,}" in text
 
 
 def test_what_does_not_merge_says_nothing_of_merging(trained: Trained, files_store: Store, tmp_path: Path) -> None:
