@@ -16,7 +16,7 @@ from nas.card import Card
 from nas.checkpoint import CheckpointError, check_format, json_mapping, restored
 from nas.files import sha256_of
 from nas.networks import POINT_FILE, read_point
-from space import Architecture
+from space import Architecture, Network
 from space.errors import NasError, explain
 from trials.data.fitting import fit_array, fit_picture
 
@@ -28,7 +28,9 @@ Images = Image.Image | Tensor | numpy.ndarray | Sequence["Image.Image | Tensor |
 class LoadedNetwork(nn.Module):
     """An exported network, in eval mode: `network(network.preprocess(images))` are logits [N, classes]."""
 
-    def __init__(self, network: nn.Module, card: Card) -> None:
+    network: Network
+
+    def __init__(self, network: Network, card: Card) -> None:
         super().__init__()
         self.network = network
         self.card = card

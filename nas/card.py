@@ -9,6 +9,7 @@ from pydantic import Field
 
 from nas.facts import FORMAT, EffectiveFacts, Facts, NetworkFacts
 from nas.quantities import duration, measured, short
+from space import Architecture
 
 JSON_FILE = "card.json"
 TEXT_FILE = "card.md"
@@ -24,6 +25,16 @@ class CostFacts(Facts):
     activations: Count
     """Elements that convolutions and matrix products write."""
     resolution: Count
+
+
+class TrainingForm(Facts):
+    """A network as it was trained, before branches and norms were merged (structural re-parameterisation)."""
+
+    architecture_id: str
+    architecture: Architecture
+    cost: CostFacts
+    effective: EffectiveFacts | None = None
+    """The cost without zero weights, of a network that was trained sparse: merging fills some of them."""
 
 
 class LatencyFacts(Facts):
@@ -67,6 +78,8 @@ class Card(Facts):
     cost: CostFacts
     effective: Annotated[EffectiveFacts | None, Field(exclude_if=lambda value: value is None)] = None
     """The cost without zero weights, of a network that was trained sparse; None, and not written, for any other."""
+    training_form: Annotated[TrainingForm | None, Field(exclude_if=lambda value: value is None)] = None
+    """What the network was in training, where merging changed it; None, and not written, for any other."""
     latency: LatencyFacts | None
     programs: tuple[ProgramFacts, ...]
     left_out: tuple[str, ...]
@@ -107,11 +120,25 @@ def _numbers(card: Card) -> list[tuple[str, str]]:
             ("effective parameters", f"{short(effective.params)} ({effective.params:,}), zero weights left out"),
             ("effective MACs", f"{short(effective.macs)} ({effective.macs:,}) at {cost.resolution} px"),
         ]
+    if card.training_form is not None:
+        rows += _in_training(card.training_form)
     if card.latency is not None:
         spread = "" if card.latency.spread_ms is None else f", spread {card.latency.spread_ms:.3g} ms"
         where = ", ".join(f"{name} {value}" for name, value in card.latency.circumstances.items())
         rows.append(("latency", f"{card.latency.median_ms:.4g} ms{spread} ({where})"))
     rows.append(("architecture", f"{card.architecture_id}, from {_plain(card.network.origin.name)}"))
+    return rows
+
+
+def _in_training(form: TrainingForm) -> list[tuple[str, str]]:
+    cost, effective = form.cost, form.effective
+    rows = [
+        ("parameters in training", f"{short(cost.params)} ({cost.params:,}), before branches and norms merged"),
+        ("MACs in training", f"{short(cost.macs)} ({cost.macs:,}), architecture {form.architecture_id}"),
+    ]
+    if effective is not None:
+        numbers = f"{effective.params:,} parameters, {effective.macs:,} MACs"
+        rows.append(("effective in training", f"{numbers}, sparsity {measured(effective.sparsity, 'ratio')}"))
     return rows
 
 

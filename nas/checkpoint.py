@@ -17,7 +17,7 @@ from torch import nn
 
 from nas.facts import FORMAT, NetworkFacts
 from nas.files import write_file
-from space import Architecture, build
+from space import Architecture, Network, build
 from space.build import on_meta
 from space.errors import NasError, explain
 
@@ -44,7 +44,7 @@ def write_weights(file: Path, network: nn.Module, header: dict[str, str] | None 
         raise OSError(" ".join(str(error).split())) from None
 
 
-def load_checkpoint(path: Path) -> tuple[nn.Module, NetworkFacts]:
+def load_checkpoint(path: Path) -> tuple[Network, NetworkFacts]:
     """Return the network in eval mode on the CPU, and its facts. Raises CheckpointError."""
     facts = read_facts(path)
     return restored(path, facts.architecture), facts
@@ -91,7 +91,7 @@ def check_format(where: str, number: object) -> None:
         raise CheckpointError(f"{where}: format {number}, this version reads up to {FORMAT}; upgrade nas-vision")
 
 
-def restored(path: Path, arch: Architecture) -> nn.Module:
+def restored(path: Path, arch: Architecture) -> Network:
     """Build `arch` and load the weights of `path`, strict both ways; eval mode, CPU.
 
     Raises:  CheckpointError naming the first tensor that is missing, left over, or of another shape or type.

@@ -3,6 +3,9 @@
 model.safetensors   the weights                    card.json, card.md          cost, accuracy, provenance, checksums
 architecture.yaml   the point                      model.pt2, run_torch.py     torch.export program, and how to run it
                                                    model.onnx, run_onnx.py     ONNX, and how to run it
+
+All are of the merged form where the network has one (structural re-parameterisation, `Network.reparameterize`); the
+card says what it was in training.
 """
 
 from __future__ import annotations
@@ -11,22 +14,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from nas import card as cards
 from nas.bundle import WEIGHTS, load
-from nas.card import Card, CostFacts, FileFacts, LatencyFacts, ProgramFacts
+from nas.card import Card, CostFacts, FileFacts, LatencyFacts, ProgramFacts, TrainingForm
 from nas.checkpoint import load_checkpoint, write_weights
 from nas.effective_cost import effective_cost
 from nas.facts import InputFacts, NetworkFacts
 from nas.files import new_folder, sha256_of
 from nas.networks import POINT_FILE, as_yaml
-from nas.programs import FILES, FORMATS, SCRIPTS, WRITERS, Format, Unavailable, check_onnx, exported
+from nas.programs import FILES, FORMATS, SCRIPTS, TOLERANCE, WRITERS, Format, Unavailable, check_onnx, exported
 from nas.reference import Resolved, is_checkpoint, resolve
 from nas.training import ARTIFACT
-from space import Architecture, NasError, build, cost, describe
+from space import Architecture, NasError, Network, build, cost, describe
 from space.errors import nearest
 from trials.data.images import stored_side
 from trials.latency import measure_latency
@@ -75,33 +79,61 @@ def export(
     wanted = _formats(formats)
     target = Path(to_dir)
     _check_target(target, force)
-    network, facts = _network(reference, store, untrained, resolution)
+    network, facts, form = _merged(_network(reference, store, untrained, resolution))
     with new_folder(target, replace=force) as folder, torch_threads(max(threads, 1)):
         programs, left_out = _write_programs(folder, network, facts, wanted)
         _write_point(folder, network, facts.architecture)
         card = _card(folder, network, facts, programs, left_out, device, threads)
+        card = card.model_copy(update={"training_form": form})
         (folder / cards.TEXT_FILE).write_text(cards.as_text(card), encoding="utf-8")
         card = card.model_copy(update={"files": card.files | _listed([folder / cards.TEXT_FILE])})
         (folder / cards.JSON_FILE).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return Bundle(target, card)
 
 
-def _network(reference: str, store: Store, untrained: bool, resolution: int | None) -> tuple[nn.Module, NetworkFacts]:
+class _Found(NamedTuple):
+    """A network with its facts, and what it was in training where it was merged since."""
+
+    network: Network
+    facts: NetworkFacts
+    training_form: TrainingForm | None = None
+
+
+def _network(reference: str, store: Store, untrained: bool, resolution: int | None) -> _Found:
     """Return the trained network, or where there is none and `untrained` allows it, one of initial weights."""
     path = Path(reference)
     if is_checkpoint(path) and path.exists():
-        return load_checkpoint(path)
+        return _Found(*load_checkpoint(path))
     found = resolve(reference, store)
     if found.origin.kind == "bundle":
         loaded = load(path)
-        return loaded.network, loaded.card.network
+        return _Found(loaded.network, loaded.card.network, loaded.card.training_form)
     if (checkpoint := latest_checkpoint(found, store)) is not None:
-        return load_checkpoint(checkpoint)
+        return _Found(*load_checkpoint(checkpoint))
     if not untrained:
         raise NasError(
             f"{reference}: has no trained weights; run `nas train {reference}` first, or export with --untrained"
         )
-    return _initial(found, resolution or UNTRAINED_RESOLUTION)
+    return _Found(*_initial(found, resolution or UNTRAINED_RESOLUTION))
+
+
+def _merged(found: _Found) -> _Found:
+    """Return the network with branches and norms merged. Raises NasError where it then computes something else."""
+    network, facts, _ = found
+    arch, side = facts.architecture, facts.input.resolution
+    if arch.merged() == arch:
+        return found
+    effective = effective_cost(network, arch, side) if facts.sparse else None
+    images = torch.randn(2, arch.in_channels, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before, after = network(images), network.reparameterize()(images)
+    error = float((after - before).abs().max() / before.abs().max().clamp(min=1e-12))
+    if not error <= TOLERANCE:
+        raise NasError(
+            f"{facts.origin.name}: merged, its logits differ by {error:.2g} of the largest, allowed: {TOLERANCE:g}"
+        )
+    form = TrainingForm(architecture_id=arch.id, architecture=arch, cost=_cost(arch, side), effective=effective)
+    return _Found(network, facts.model_copy(update={"architecture": network.architecture}), form)
 
 
 def latest_checkpoint(found: Resolved, store: Store) -> Path | None:
@@ -120,7 +152,7 @@ def latest_checkpoint(found: Resolved, store: Store) -> Path | None:
     return path
 
 
-def _initial(found: Resolved, resolution: int) -> tuple[nn.Module, NetworkFacts]:
+def _initial(found: Resolved, resolution: int) -> tuple[Network, NetworkFacts]:
     arch = found.arch.fitted(resolution)
     cost(arch, resolution)
     with torch.random.fork_rng(devices=[]):
@@ -172,20 +204,23 @@ def _card(
     threads: int,
 ) -> Card:
     arch, side = facts.architecture, facts.input.resolution
-    counts = cost(arch, side)
     timed = measure_latency(network, (1, arch.in_channels, side, side), device=device, threads=threads)
     return Card(
         name=facts.origin.name,
         description=describe(arch),
         architecture_id=arch.id,
         network=facts,
-        cost=CostFacts(params=counts.params, macs=counts.macs, activations=counts.activations, resolution=side),
+        cost=_cost(arch, side),
         effective=effective_cost(network, arch, side) if facts.sparse else None,
         latency=LatencyFacts(median_ms=timed.value, spread_ms=timed.spread, circumstances=dict(timed.circumstances)),
         programs=tuple(programs),
         left_out=tuple(left_out),
         files=_listed(sorted(folder.iterdir())),
     )
+
+
+def _cost(arch: Architecture, side: int) -> CostFacts:
+    return CostFacts(**cost(arch, side)._asdict(), resolution=side)
 
 
 def _listed(paths: Sequence[Path]) -> dict[str, FileFacts]:

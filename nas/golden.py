@@ -2,13 +2,15 @@
 
 A record (`<model>.json.gz`) holds the published state dict's keys and shapes and the logits that the public code gave
 for fixed images when each tensor was filled by `filled`. `verify` builds our network of that name, loads the same
-tensors strictly and compares parameters and MACs exactly and outputs by relative error.
+tensors strictly and compares parameters and MACs exactly and outputs by relative error. Where a record also holds what
+the network is after structural re-parameterisation, ours is merged and compared again.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import math
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +23,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from space.build import on_meta, parameters
+from space.build import Network, on_meta, parameters
 from space.counting import counted
 from space.errors import NasError, explain
 from space.named import NamedModel, load_published, named
@@ -30,6 +32,18 @@ LIMITS = {"float64": 1e-6, "float32": 1e-3}
 """Largest relative error ||ours - recorded|| / ||recorded|| by the precision that the record was made in."""
 
 SUFFIX = ".json.gz"
+
+
+class Reparameterized(BaseModel):
+    """What a record says of the same network once branches and norms are merged."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    params: int
+    state: dict[str, tuple[int, ...]]
+    """Shape by published key."""
+    logits: list[list[float]] = Field(min_length=1)
+    """Outputs at the record's input size."""
 
 
 class Record(BaseModel):
@@ -61,6 +75,16 @@ class Record(BaseModel):
         further = [entry for entry in _entries(self.extra) if "input_size" in entry and "logits" in entry]
         return [(self.input_size, self.logits), *((tuple(e["input_size"]), e["logits"]) for e in further)]
 
+    def reparameterized(self) -> Reparameterized | None:
+        """Return what it says of the merged network, None where nothing. Raises NasError where that is damaged."""
+        data = self.extra.get("reparameterized")
+        if data is None:
+            return None
+        try:
+            return Reparameterized.model_validate(data)
+        except ValidationError as error:
+            raise NasError(f"extra.reparameterized: {explain(error, data)[0]}") from None
+
 
 def _entries(extra: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     """Yield the tables in `extra`, each before those it holds."""
@@ -73,7 +97,7 @@ def _entries(extra: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Verified:
-    """The outcome for one record; `error`, `params` and `macs` are None where it did not come to them."""
+    """The outcome for one record; numbers are None where it did not come to them, or says nothing of a merged form."""
 
     name: str
     ok: bool
@@ -81,6 +105,8 @@ class Verified:
     limit: float | None = None
     params: int | None = None
     macs: int | None = None
+    merged_error: float | None = None
+    merged_params: int | None = None
     seconds: float = 0.0
     message: str = ""
 
@@ -162,25 +188,31 @@ def _in_rows(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...
     return tuple(x.contiguous() for x in inputs)
 
 
-def _loaded(model: NamedModel, record: Record) -> tuple[nn.Module, str]:
-    """Return the network with the record's weights in eval mode, and the layout they were read in."""
-    network = on_meta(model.arch)
-    dtype = torch.float64 if record.dtype == "float64" else torch.float32
-    layout = load_published(network, record.name, published_state(record))
+def _ready(network: Network, dtype: torch.dtype) -> Network:
+    """Return the network as it is to be run."""
     network.to(dtype).eval()
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.groups > 1:
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and not module._forward_pre_hooks:
             module.register_forward_pre_hook(_in_rows)
-    return network, layout
+    return network
+
+
+def _error(network: Network, size: Sequence[int], logits: list[list[float]]) -> float:
+    """Return the relative error of the network's outputs for the recorded images."""
+    dtype = next(network.parameters()).dtype
+    with torch.inference_mode():
+        return relative_error(network(images(size, len(logits)).to(dtype)), logits)
 
 
 def _compared(record: Record) -> Verified:
-    model = named(record.name)
+    model, merged = named(record.name), record.reparameterized()
     if record.input_size[0] != model.arch.in_channels:
         raise NasError(
             f"{record.name}: images of {record.input_size[0]} channels, the network takes {model.arch.in_channels}"
         )
-    network, layout = _loaded(model, record)
+    network = on_meta(model.arch)
+    layout = load_published(network, record.name, published_state(record))
+    _ready(network, torch.float64 if record.dtype == "float64" else torch.float32)
     params = parameters(network)
     macs = counted(on_meta(model.arch), (1, *record.input_size)).cost.macs
     faults: list[str] = []
@@ -189,16 +221,53 @@ def _compared(record: Record) -> Verified:
     if record.macs is not None and macs != record.macs:
         faults.append(f"{macs} MACs, the record has {record.macs}")
     error = 0.0
-    dtype = next(network.parameters()).dtype
     for size, logits in record.outputs():
-        with torch.inference_mode():
-            here = relative_error(network(images(size, len(logits)).to(dtype)), logits)
+        here = _error(network, size, logits)
         if not here <= record.limit:
             faults.append(f"error {here:.1e} at {size[1]} x {size[2]} px, the limit is {record.limit:.0e}")
         error = max(error, here) if here == here else here
-    message = "; ".join(faults) or f"{layout} layout"
-    finite = error if np.isfinite(error) else None
-    return Verified(record.name, not faults, finite, record.limit, params, macs, message=message)
+    outcome = Verified(record.name, not faults, _finite(error), record.limit, params, macs, message="; ".join(faults))
+    if merged is not None:
+        outcome = _compared_merged(outcome, record, merged, network)
+    return outcome if outcome.message else replace(outcome, message=f"{layout} layout")
+
+
+def _compared_merged(outcome: Verified, record: Record, merged: Reparameterized, network: Network) -> Verified:
+    """Merge `network` and add to the outcome how it and the published keys of that form compare with the record."""
+    network.reparameterize()
+    dtype = next(network.parameters()).dtype
+    params, error = parameters(network), _error(_ready(network, dtype), record.input_size, merged.logits)
+    faults = [outcome.message] if outcome.message else []
+    if params != merged.params:
+        faults.append(f"{params} parameters after merging, the record has {merged.params}")
+    # the same weights under the published keys, in a network that was never anything else; one image will do
+    model = named(record.name)
+    fresh = on_meta(model.arch.merged())
+    load_published(fresh, record.name, _as_published(model, network.state_dict(), merged.state))
+    again = _error(_ready(fresh, dtype), record.input_size, merged.logits[:1])
+    error = max(error, again) if again == again else again
+    if not error <= record.limit:
+        faults.append(f"error {error:.1e} after merging, the limit is {record.limit:.0e}")
+    return replace(outcome, ok=not faults, merged_error=_finite(error), merged_params=params, message="; ".join(faults))
+
+
+def _as_published(
+    model: NamedModel, state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    """Return our tensors under published keys in published shapes; zeros where there is none of that size."""
+    layout = max(model.formats, key=lambda one: sum(one.native(key) in state for key in shapes))
+    published: dict[str, Tensor] = {}
+    for key, shape in shapes.items():
+        ours = state.get(layout.native(key) or "")
+        if ours is None or ours.numel() != math.prod(shape):
+            published[key] = torch.zeros(shape)
+        else:
+            published[key] = ours.reshape(shape)
+    return published
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def verify_file(path: Path) -> Verified:

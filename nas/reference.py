@@ -4,7 +4,7 @@
 `convnext_tiny`          a named model
 `mine.yaml`              a file that holds a point
 `network.safetensors`    a checkpoint of `nas train`: the trained network's own point
-`my-network/`            a folder made by `nas export`
+`my-network/`            a folder made by `nas export`: its network as it was trained, before branches were merged
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from nas.bundle import read_card
+from nas.card import JSON_FILE
 from nas.checkpoint import SUFFIX, read_facts
 from nas.facts import Origin
 from nas.naming import trial_reference
@@ -44,9 +46,17 @@ def resolve(reference: str, store: Store) -> Resolved:
         number = found.trial.number
         origin = Origin(kind="trial", name=f"{study.name}:{number}", study=study.name, number=number)
         return Resolved(found.arch, origin, study, found.trial)
+    if path.is_dir():
+        return Resolved(_as_trained(path, found.arch), Origin(kind="bundle", name=reference))
     if path.exists():
-        return Resolved(found.arch, Origin(kind="bundle" if path.is_dir() else "file", name=reference))
+        return Resolved(found.arch, Origin(kind="file", name=reference))
     return Resolved(found.arch, Origin(kind="model", name=found.name))
+
+
+def _as_trained(folder: Path, arch: Architecture) -> Architecture:
+    """Return the point to train anew of a folder that holds `arch`: merged kernels would learn otherwise."""
+    form = read_card(folder).training_form if (folder / JSON_FILE).is_file() else None
+    return arch if form is None else form.architecture
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -125,11 +125,11 @@ def _fold(block: MetaNeXtBlock, spec: Block, merged: Block) -> None:
     """Fold the norm of a block into its token mixer and the layer scale into its channel mixer, where merging does."""
     if merged.norm != spec.norm:
         cast("Absorbing", block.token_mixer).absorb(*affine(cast("nn.BatchNorm2d", block.norm)))
-        block.norm = nn.Identity()
+        block.norm = nn.Identity().train(block.training)
     if merged.layer_scale != spec.layer_scale:
         scale = cast("Scale", block.layer_scale).scale
         cast("Absorbing", block.channel_mixer).absorb(scale, torch.zeros_like(scale))
-        block.layer_scale = nn.Identity()
+        block.layer_scale = nn.Identity().train(block.training)
 
 
 def _stages(arch: Architecture, drop_path: float) -> Iterator[NetworkStage]:

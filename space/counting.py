@@ -58,6 +58,12 @@ def cost(arch: Architecture, resolution: int | Size = 224) -> Cost:
     return total + arch.head.cost(arch.stages[-1].width, arch.classes, sizes[-1])
 
 
+def merged_cost(arch: Architecture, resolution: int | Size = 224) -> Cost | None:
+    """Return the cost of the form that `Network.reparameterize` leaves, or None where nothing of `arch` is merged."""
+    merged = arch.merged()
+    return None if merged == arch else cost(merged, resolution)
+
+
 class _Written(TorchDispatchMode):
     """Counts the elements that convolutions and matrix products write."""
 

@@ -73,9 +73,9 @@ def merged_depthwise(branches: Iterable[DepthwiseNorm], kernel_size: Size) -> Me
     """Return the one convolution of `kernel_size` that computes the sum of the branches in eval mode."""
     kernels, biases = zip(*(_as_kernel(branch, kernel_size) for branch in branches), strict=True)
     weight, bias = torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
-    out = MergedDepthwise(len(weight), kernel_size).to(weight)
-    out.conv.weight.copy_(weight)
-    cast("Tensor", out.conv.bias).copy_(bias)
+    with torch.device("meta"):
+        out = MergedDepthwise(len(weight), kernel_size)
+    out.conv.weight, out.conv.bias = nn.Parameter(weight), nn.Parameter(bias)
     return out
 
 
@@ -113,9 +113,9 @@ def padded(kernel: Tensor, size: Size) -> Tensor:
 
 
 def dense(kernel: Tensor, dilation: int) -> Tensor:
-    """Return kernels [C, 1, K, K] of that dilation as ordinary ones, with zeros between the taps."""
-    side = dilation * (kernel.shape[2] - 1) + 1
-    out = kernel.new_zeros(*kernel.shape[:2], side, side)
+    """Return kernels [C, 1, K, L] of that dilation as ordinary ones, with zeros between the taps."""
+    down, across = (dilation * (side - 1) + 1 for side in kernel.shape[2:])
+    out = kernel.new_zeros(*kernel.shape[:2], down, across)
     out[:, :, ::dilation, ::dilation] = kernel
     return out
 

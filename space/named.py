@@ -7,20 +7,25 @@ further input size is a model of its own under `<name>_img<size>`: the same func
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from typing import cast
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
 from space.arch import Architecture, Block, Stage
+from space.build import Network, on_meta
 from space.discover import discover
 from space.downsamples import NoDownsample
 from space.errors import NasError, nearest
 from space.families import Downsample, Norm
 from space.keys import KeyFormat, load
 from space.norms import NoNorm
+
+Form = Literal["training", "merged"]
+"""A network as it is trained, or with branches and norms merged for use (`Architecture.merged`)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Published:
     source: str
     classes: int = 1000
     """Classes of the head that parameters and MACs were counted with."""
+    sparsity: float = 0.0
+    """Share of the weights of two and more dimensions that are 0; parameters and MACs count the others only."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class NamedModel:
     """Published results at `resolution`."""
     inputs: tuple[int, ...] = ()
     """Further sides of images that weights are published for without results."""
+    published_form: Form = "training"
+    """The form whose parameters and MACs they count: `arch`, or `arch.merged()`."""
 
 
 Figures = tuple[float, float | None, float | None, int, str]
@@ -70,10 +79,13 @@ Figures = tuple[float, float | None, float | None, int, str]
 
 
 def figures(
-    source: str, rows: Mapping[str, Sequence[Figures]], *, classes: int = 1000
+    source: str, rows: Mapping[str, Sequence[Figures]], *, classes: int = 1000, sparsity: float = 0.0
 ) -> dict[str, tuple[Published, ...]]:
-    """Return published results by model name; `classes` are those of the heads they were counted with."""
-    return {name: tuple(Published(*row, source, classes=classes) for row in results) for name, results in rows.items()}
+    """Return published results by model name, of networks with that many classes and that share of zeros."""
+    return {
+        name: tuple(Published(*row, source, classes=classes, sparsity=sparsity) for row in results)
+        for name, results in rows.items()
+    }
 
 
 def pyramid(
@@ -136,8 +148,9 @@ def model_names() -> list[str]:
 def named(name: str) -> NamedModel:
     """Return the published network of that name. Raises NasError for an unknown one.
 
-    `<name>_384` means `<name>_img384`. `<name>_timm` means `<name>`, whose weights load in timm's layout too, unless
-    timm's network is another function and so has a name of its own.
+    `<name>_384` means `<name>_img384`, and `<name>` where it was published at that size first. `<name>_timm` means
+    `<name>`, whose weights load in timm's layout too, unless timm's network is another function and so has a name of
+    its own.
     """
     known = _registry()
     plain = name.removesuffix("_timm")
@@ -145,6 +158,8 @@ def named(name: str) -> NamedModel:
     for candidate in (name, f"{stem}_img{size}{name.removeprefix(plain)}", f"{stem}_img{size}", plain):
         if candidate in known:
             return known[candidate]
+    if stem in known and size.removeprefix("img") == str(known[stem].resolution):
+        return known[stem]
     raise NasError(
         f"model: unknown name {name!r}, known are the {len(known)} of `nas models list`{nearest(name, known)}"
     )
@@ -153,9 +168,34 @@ def named(name: str) -> NamedModel:
 def load_published(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> str:
     """Load a published state dict of the named network into `model`, strictly both ways, and return its layout.
 
-    `model` was built from the point of that name, or from one that differs in classes only. The layout, "authors" or
-    "timm", is recognised from the keys. A model on the meta device takes the tensors themselves, with their dtype.
+    `model` was built from the point of that name, its merged form (`arch.merged()`), or one that differs in classes
+    only. The layout is recognised from the keys: "authors", "timm", or "authors-merged" for weights published after
+    structural re-parameterisation, which belong to the merged form. A model on the meta device takes the tensors
+    themselves, with their dtype.
     Raises NasError where keys are missing or unexpected or shapes differ; the model is untouched then.
     """
     entry = named(name)
-    return load(model, entry.name, entry.formats, state)
+    try:
+        return load(model, entry.name, entry.formats, state)
+    except NasError:
+        if (form := _form_of(entry, state, model)) is None:
+            raise
+    raise NasError(
+        f"{entry.name}: the weights are those of the {form} form, the model is not; "
+        + ("build the network of `arch.merged()` for them" if form == "merged" else "load them before `reparameterize`")
+    )
+
+
+def _form_of(entry: NamedModel, state: Mapping[str, Tensor], model: nn.Module) -> Form | None:
+    """Return the form whose weights `state` holds, where `model` has the other one."""
+    if not isinstance(model, Network):
+        return None
+    arch, training = model.architecture, entry.arch.model_copy(update={"classes": model.architecture.classes})
+    merged = training.merged()
+    if merged == training or arch not in (training, merged):
+        return None
+    other: Form = "merged" if arch == training else "training"
+    with suppress(NasError):
+        load(on_meta(merged if arch == training else training), entry.name, entry.formats, state)
+        return other
+    return None

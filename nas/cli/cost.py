@@ -58,14 +58,16 @@ def cost(
     """Count parameters, MACs, activations and training memory of a network, and time it on this machine.
 
     MACs are multiply-accumulates of one image. Training memory is what the backward pass of one image keeps, and what
-    weights, gradients and AdamW's two moments take, all in 32 bits.
+    weights, gradients and AdamW's two moments take, all in 32 bits. Where branches and norms of a trained network merge
+    (structural re-parameterisation), the merged form's cost is shown too; it is what nas export writes.
     """
     from space import cost as counted_by_formula
     from space import describe
+    from space.counting import merged_cost
 
     found = find(network, store)
     pixels = resolution or found.resolution or 224
-    counts = counted_by_formula(found.arch, pixels)
+    counts, merged = counted_by_formula(found.arch, pixels), merged_cost(found.arch, pixels)
     saved = _saved_bytes(found.arch, pixels)
     timed = _timed(found.arch, pixels, device, threads) if latency else None
     if json:
@@ -76,15 +78,17 @@ def cost(
                 "description": describe(found.arch),
                 "resolution": pixels,
                 **counts._asdict(),
+                "merged": None if merged is None else merged._asdict(),
                 "training_memory_bytes": {"per_image": saved, "weights_and_optimiser": 16 * counts.params},
                 "latency_ms": None if timed is None else _latency_json(timed),
             }
         )
         return
     line(f"{found.name}: {describe(found.arch)}")
-    line(f"parameters       {short(counts.params):>8}  {counts.params:,}")
-    line(f"MACs             {short(counts.macs):>8}  {counts.macs:,} at {pixels} px")
-    line(f"activations      {short(counts.activations):>8}  {counts.activations:,}")
+    after = ("", "", "") if merged is None else tuple(f"; merged {short(value)}  {value:,}" for value in merged)
+    line(f"parameters       {short(counts.params):>8}  {counts.params:,}{after[0]}")
+    line(f"MACs             {short(counts.macs):>8}  {counts.macs:,}{after[1]} at {pixels} px")
+    line(f"activations      {short(counts.activations):>8}  {counts.activations:,}{after[2]}")
     line(
         f"training memory  {_mib(saved):>8}  an image, and {_mib(16 * counts.params)} for weights, gradients and AdamW"
     )

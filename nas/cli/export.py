@@ -42,7 +42,8 @@ def export(
     """Write a trained network to a folder that works without this program.
 
     The folder holds weights (safetensors), the point (YAML), a card of cost and accuracy, a torch.export program and an
-    ONNX file, each checked against the network, with a script that runs it.
+    ONNX file, each checked against the network, with a script that runs it. Branches and norms that can be merged
+    (structural re-parameterisation) are merged in all of them.
     """
     from nas.cli.open import store_for
     from nas.export import export as write_bundle

@@ -54,6 +54,7 @@ def show(name: ModelArgument, json: JsonOption = False) -> None:
     """Show a named model: its point, what it costs, and the published figures with their source."""
     from nas.networks import as_yaml
     from space import cost, describe
+    from space.counting import merged_cost
     from space.named import named
 
     model = named(name)
@@ -66,6 +67,8 @@ def show(name: ModelArgument, json: JsonOption = False) -> None:
     line(f"{model.name} ({model.family}): {describe(model.arch)}")
     line(f"source: {model.source}")
     line(f"cost at {model.resolution} px: {_costs(counts)}")
+    if (merged := merged_cost(model.arch, model.resolution)) is not None:
+        line(f"merged after training: {_costs(merged)}")
     line(f"drop path in the published training: {model.drop_path:g}")
     line()
     if model.published:
@@ -74,6 +77,8 @@ def show(name: ModelArgument, json: JsonOption = False) -> None:
             [*columns, Column("pre-training"), Column("source", long=True)],
             [_published_cells(e) for e in model.published],
         )
+        for note in _notes(model):
+            line(note)
         line()
     line(f"# id {model.arch.id}")
     line(as_yaml(model.arch).rstrip())
@@ -89,7 +94,8 @@ def verify(golden: GoldenOption, json: JsonOption = False) -> None:
     """Verify named models against records of what the published ones compute; exit code 1 if any fails.
 
     A record holds the published weights' keys and shapes and the outputs under weights that a rule gives. Parameters
-    and MACs must be equal, outputs within the record's limit; a record without a model of its name fails.
+    and MACs must be equal, outputs within the record's limit, after structural re-parameterisation too where the record
+    says what is then; a record without a model of its name fails.
     """
     from dataclasses import asdict
 
@@ -108,10 +114,22 @@ def _verdict(one: Verified) -> str:
     error = "-" if one.error is None else f"{one.error:.1e}"
     limit = "-" if one.limit is None else f"{one.limit:.0e}"
     counts = "" if one.params is None else f", {one.params:,} parameters"
+    if one.merged_error is not None:
+        counts += f"; merged: error {one.merged_error:.1e}, {one.merged_params:,} parameters"
     tail = f": {one.message}" if one.message else ""
     return (
         f"{'ok  ' if one.ok else 'FAIL'} {one.name}: error {error} (limit {limit}){counts}, {one.seconds:.1f} s{tail}"
     )
+
+
+def _notes(model: NamedModel) -> list[str]:
+    """Say of what parameters and MACs were counted, where that is not the network as it is trained."""
+    notes = ["parameters and MACs are those of the merged form"] if model.published_form == "merged" else []
+    if sparsity := max(entry.sparsity for entry in model.published):
+        notes.append(
+            f"parameters and MACs count the weights that sparse training left, {100 * (1 - sparsity):.0f} % of them"
+        )
+    return notes
 
 
 def _costs(counts: Any) -> str:
@@ -120,8 +138,9 @@ def _costs(counts: Any) -> str:
 
 def _summary(model: NamedModel) -> dict[str, Any]:
     from space import cost
+    from space.counting import merged_cost
 
-    counts = cost(model.arch, model.resolution)
+    counts, merged = cost(model.arch, model.resolution), merged_cost(model.arch, model.resolution)
     return {
         "name": model.name,
         "family": model.family,
@@ -130,13 +149,15 @@ def _summary(model: NamedModel) -> dict[str, Any]:
         "params": counts.params,
         "macs": counts.macs,
         "activations": counts.activations,
+        "merged": None if merged is None else merged._asdict(),
         "published": [_published(entry) for entry in model.published],
+        "published_form": model.published_form,
         "source": model.source,
     }
 
 
 def _published(entry: Any) -> dict[str, Any]:
-    names = ("params_m", "macs_g", "top1", "input", "pretrain", "source", "classes")
+    names = ("params_m", "macs_g", "top1", "input", "pretrain", "source", "classes", "sparsity")
     return {name: getattr(entry, name) for name in names}
 
 

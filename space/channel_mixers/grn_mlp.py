@@ -30,21 +30,22 @@ class PositionwiseGrnMlp(Mergeable, Absorbing):
         """Mix the channels."""
         return self.norm(self.fc2(self.grn(self.act(self.fc1(x)))))
 
+    @torch.no_grad()
     def merged(self) -> nn.Module:
         """Return the mixer with its norm and the shift of its response normalisation in the last linear layer."""
-        if not isinstance(self.norm, nn.BatchNorm2d):
+        if getattr(self.norm, "running_var", None) is None:
             return self
         old, hidden = self.fc2, self.fc1.out_features
-        grn, fc2 = Grn(hidden, bias=False), Pointwise(hidden, old.out_features).to(old.weight)
+        with torch.device("meta"):
+            grn, fc2 = Grn(hidden, bias=False), Pointwise(hidden, old.out_features)
         grn.weight = self.grn.weight
         bias = cast("Tensor | None", old.bias)
-        shift = torch.zeros_like(old.weight[:, 0]) if bias is None else bias
+        shift = torch.zeros_like(old.weight[:, 0]) if bias is None else bias.clone()
         if self.grn.bias is not None:
-            shift = shift + old.weight @ self.grn.bias
-        fc2.weight.copy_(old.weight)
-        fc2.bias.copy_(shift)
+            shift += old.weight @ self.grn.bias
+        fc2.weight, fc2.bias = nn.Parameter(old.weight.clone()), nn.Parameter(shift)
         out = PositionwiseGrnMlp(self.fc1, self.act, grn, fc2, nn.Identity())
-        out.absorb(*affine(self.norm))
+        out.absorb(*affine(cast("nn.BatchNorm2d", self.norm)))
         return out
 
     def absorb(self, scale: Tensor, shift: Tensor) -> None:

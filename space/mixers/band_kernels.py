@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from space.cost import Cost, Size, convolution
@@ -32,7 +33,8 @@ class BandKernels(Mergeable):
     def merged(self) -> nn.Module:
         """Return the two bands alone: the square lies within the upright one."""
         upright = [self.upright] if self.square is None else [self.upright, self.square]
-        out = MergedBands(self.lying.conv.out_channels, *self.upright.kernel_size)
+        with torch.device("meta"):
+            out = MergedBands(self.lying.conv.out_channels, *self.upright.kernel_size)
         out.upright = merged_depthwise(upright, self.upright.kernel_size)
         out.lying = merged_depthwise([self.lying], self.lying.kernel_size)
         return out

@@ -101,6 +101,29 @@ def test_cost_of_a_named_model_without_timing(nas) -> None:
     assert found["training_memory_bytes"]["per_image"] > 4 * 224 * 224 * 3
 
 
+def test_what_merges_shows_the_cost_of_both_forms(nas) -> None:
+    arch = named("unireplknet_a").arch
+    before, after = cost(arch), cost(arch.merged())
+    for command in (("cost", "unireplknet_a", "--no-latency"), ("models", "show", "unireplknet_a")):
+        text, found = nas(*command).out, json.loads(nas(*command, "--json").out)
+        for number in (before.params, before.macs, after.params, after.macs):
+            assert f"{number:,}" in text
+        assert (found["params"], found["macs"], found["activations"]) == before
+        assert found["merged"] == after._asdict()
+        plain = ["convnext_atto" if word == "unireplknet_a" else word for word in command]
+        assert json.loads(nas(*plain, "--json").out)["merged"] is None
+        assert "merged" not in nas(*plain).out
+
+
+def test_figures_say_of_what_they_were_counted(nas) -> None:
+    assert "parameters and MACs are those of the merged form" in nas("models", "show", "unireplknet_a").out
+    assert "sparse training left, 60 % of them" in nas("models", "show", "slak_tiny").out
+    found = json.loads(nas("models", "show", "slak_tiny", "--json").out)
+    assert found["published_form"] == "training"
+    assert [figure["sparsity"] for figure in found["published"]] == [0.4]
+    assert json.loads(nas("models", "show", "unireplknet_a", "--json").out)["published_form"] == "merged"
+
+
 def test_cost_times_a_trial_of_a_study(nas, filled: Path) -> None:
     ran = nas("cost", "digits-a:4", "--resolution", 32, "--threads", 1, "--store", filled, "--json")
     found = json.loads(ran.out)
@@ -157,7 +180,10 @@ def test_verify_reproduces_a_record_and_counts_failures(nas, tmp_path: Path) -> 
     assert ran.code == 0
     assert outcome["ok"]
     assert outcome["error"] <= outcome["limit"]
-    assert set(outcome) == {"name", "ok", "error", "limit", "params", "macs", "seconds", "message"}
+    assert outcome.keys() == {
+        *("name", "ok", "error", "limit", "params", "macs", "seconds", "message"),
+        *("merged_error", "merged_params"),
+    }
     (tmp_path / "records" / "nonsense.json.gz").write_bytes(b"no record")
     ran = nas("models", "verify", "--golden", tmp_path / "records")
     assert ran.code == 1

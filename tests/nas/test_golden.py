@@ -33,8 +33,16 @@ COUNTED = (
     *("hornet_tiny_7x7", "moganet_small", "van_b2"),
 )
 """Records whose outputs are left to `nas models verify`: others of their families are compared here."""
-FILES = sorted(path for path in RECORDS.glob("*.json.gz") if path.name.partition(".")[0] not in COUNTED)
+SHORTENED = {
+    "replknet_31b": "float32",
+    "slak_tiny": "float32",
+    "convnext_tiny_31_29_27_13": "float32",
+    "unireplknet_t": "float64",
+}
+"""Records that take long in full, as `nas models verify` takes them: here one image, where that will do in 32 bits."""
+FILES = sorted(path for path in RECORDS.glob("*.json.gz") if path.name.partition(".")[0] not in {*COUNTED, *SHORTENED})
 SMALLEST = RECORDS / "inceptionnext_atto.json.gz"
+MERGED = RECORDS / "unireplknet_a.json.gz"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -77,17 +85,35 @@ def test_filters_of_whole_maps_are_exact_in_double_precision(tmp_path: Path) -> 
     assert found.error < 1e-9
 
 
+@pytest.mark.parametrize(("name", "dtype"), SHORTENED.items())
+def test_reproduces_large_ones_on_one_image(tmp_path: Path, name: str, dtype: str) -> None:
+    record = _content(RECORDS / f"{name}.json.gz")
+    merged = record["extra"].get("reparameterized")
+    if merged:
+        merged["logits"] = merged["logits"][:1]
+    found = verify_file(_written(tmp_path, record | {"dtype": dtype, "logits": record["logits"][:1]}))
+    limit = 1e-9 if dtype == "float64" else 1e-5
+    assert found.ok, found.message
+    assert found.error is not None
+    assert found.error < limit
+    assert (found.merged_error is not None) == bool(merged)
+    assert found.merged_error is None or found.merged_error < limit
+
+
+def _content(path: Path) -> dict[str, Any]:
+    return json.loads(gzip.decompress(path.read_bytes()))
+
+
+def _written(folder: Path, record: dict[str, Any]) -> Path:
+    path = folder / "altered.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(record).encode(), compresslevel=1))
+    return path
+
+
 @pytest.fixture
 def altered(tmp_path: Path) -> Callable[..., Path]:
     """Write the smallest record with some fields changed."""
-
-    def write(**changes: Any) -> Path:
-        record = json.loads(gzip.decompress(SMALLEST.read_bytes()))
-        path = tmp_path / "altered.json.gz"
-        path.write_bytes(gzip.compress(json.dumps(record | changes).encode()))
-        return path
-
-    return write
+    return lambda **changes: _written(tmp_path, _content(SMALLEST) | changes)
 
 
 def test_fill_depends_on_key_and_role() -> None:
@@ -122,7 +148,7 @@ def test_kept_keys_have_their_constant(altered: Callable[..., Path]) -> None:
 
 
 def test_further_sizes_are_compared_too(altered: Callable[..., Path]) -> None:
-    logits = json.loads(gzip.decompress(SMALLEST.read_bytes()))["logits"]
+    logits = _content(SMALLEST)["logits"]
     wrong = altered(extra={"sizes": {"64x96": {"input_size": [3, 64, 96], "logits": logits}}})
     found = verify_file(wrong)
     assert not found.ok
@@ -149,6 +175,34 @@ def test_further_sizes_are_compared_too(altered: Callable[..., Path]) -> None:
 )
 def test_what_does_not_agree_is_told(altered: Callable[..., Path], changes: dict[str, Any], message: str) -> None:
     found = verify_file(altered(**changes))
+    assert not found.ok
+    assert message in found.message
+    assert "\n" not in found.message
+
+
+def _other_key(merged: dict[str, Any]) -> None:
+    merged["state"]["stages.0.0.dwconv.offset"] = merged["state"].pop("stages.0.0.dwconv.bias")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda merged: merged.update(params=1), "4437300 parameters after merging, the record has 1"),
+        (lambda merged: merged.update(logits=[[0.5] * 1000]), "after merging, the limit is 1e-06"),
+        (lambda merged: merged["state"].update({"stages.0.0.gamma": [40]}), "1 keys unexpected (stages.0.0.gamma)"),
+        (lambda merged: merged["state"].update({"head.weight": [10, 320]}), "head.weight: [10, 320]"),
+        (_other_key, "1 keys missing (stages.0.0.dwconv.bias)"),
+        (lambda merged: merged.pop("logits"), "extra.reparameterized: logits"),
+        (lambda merged: merged.clear(), "extra.reparameterized: params"),
+    ],
+)
+def test_what_does_not_agree_after_merging_is_told(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    record = _content(MERGED)
+    record |= {"input_size": [3, 32, 32], "logits": record["logits"][:1]}  # faster, and wrong before merging too
+    change(record["extra"]["reparameterized"])
+    found = verify_file(_written(tmp_path, record))
     assert not found.ok
     assert message in found.message
     assert "\n" not in found.message

@@ -53,12 +53,17 @@ FAMILIES: dict[str, list[str]] = {
     for root in (TokenMixer, ChannelMixer, Norm, Stem, Head, Downsample)
 }
 ROUNDS = max(map(len, FAMILIES.values()))
+NEEDED: dict[str, dict[str, Any]] = {
+    "gated": {"context": {"kind": "depthwise_conv"}, "gate": {"kind": "silu"}},
+    "projected": {"inner": {"kind": "reparam_large_kernel", "kernel_size": 9}},
+}
+"""Fields without a default."""
 
 
-def nth(root: str, position: int) -> dict[str, str]:
+def nth(root: str, position: int) -> dict[str, Any]:
     """Return a member of the family; `ROUNDS` positions in a row reach all of them."""
-    kinds = FAMILIES[root]
-    return {"kind": kinds[position % len(kinds)]}
+    kind = FAMILIES[root][position % len(FAMILIES[root])]
+    return {"kind": kind} | NEEDED.get(kind, {})
 
 
 @pytest.mark.parametrize("position", range(ROUNDS), ids=lambda n: nth("TokenMixer", n)["kind"])
