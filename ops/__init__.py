@@ -5,6 +5,7 @@ from __future__ import annotations
 from ops.cross_scan import cross_merge, cross_scan
 from ops.dcnv3 import dcnv3
 from ops.dcnv4 import dcnv4
+from ops.deform_conv2d import deform_conv2d
 from ops.deformable_sampling import deformable_sampling
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.selective_scan import selective_scan, selective_scan_step
@@ -14,6 +15,7 @@ __all__ = [
     "cross_scan",
     "dcnv3",
     "dcnv4",
+    "deform_conv2d",
     "deformable_sampling",
     "depthwise_conv2d",
     "selective_scan",
