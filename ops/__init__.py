@@ -9,6 +9,7 @@ from ops.deform_conv2d import deform_conv2d
 from ops.deformable_sampling import deformable_sampling
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.selective_scan import selective_scan, selective_scan_step
+from ops.ssd import ssd, ssd_discrete, ssd_step
 
 __all__ = [
     "cross_merge",
@@ -20,4 +21,7 @@ __all__ = [
     "depthwise_conv2d",
     "selective_scan",
     "selective_scan_step",
+    "ssd",
+    "ssd_discrete",
+    "ssd_step",
 ]
