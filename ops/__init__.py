@@ -10,6 +10,7 @@ from ops.deformable_sampling import deformable_sampling
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.hippo import Nplr, hippo, nplr, s4d_spectrum
 from ops.long_conv1d import long_conv1d
+from ops.multi_scale_deform_attn import flash_deform_attn, multi_scale_deform_attn
 from ops.s4 import s4_kernel, s4_step, s4_truncated, s4_untruncated
 from ops.s4d import s4d_kernel, s4d_step
 from ops.selective_scan import selective_scan, selective_scan_step
@@ -24,8 +25,10 @@ __all__ = [
     "deform_conv2d",
     "deformable_sampling",
     "depthwise_conv2d",
+    "flash_deform_attn",
     "hippo",
     "long_conv1d",
+    "multi_scale_deform_attn",
     "nplr",
     "s4_kernel",
     "s4_step",
