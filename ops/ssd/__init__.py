@@ -24,13 +24,19 @@ def ssd(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
     D: Tensor | None = ..., z: Tensor | None = ..., dt_bias: Tensor | None = ..., initial_state: Tensor | None = ...,
     *, chunk: int = ..., dt_softplus: bool = ..., return_last_state: Literal[False] = ...,
-) -> Tensor: ...  # fmt: skip
+) -> Tensor:  # fmt: skip
+    """Return the output alone."""
+
+
 @overload
 def ssd(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
     D: Tensor | None = ..., z: Tensor | None = ..., dt_bias: Tensor | None = ..., initial_state: Tensor | None = ...,
     *, chunk: int = ..., dt_softplus: bool = ..., return_last_state: Literal[True],
-) -> tuple[Tensor, Tensor]: ...  # fmt: skip
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the output and the last state."""
+
+
 def ssd(
     x: Tensor,
     dt: Tensor,
