@@ -24,13 +24,19 @@ def selective_scan(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     D: Tensor | None = ..., z: Tensor | None = ..., delta_bias: Tensor | None = ...,
     *, delta_softplus: bool = ..., return_last_state: Literal[False] = ...,
-) -> Tensor: ...  # fmt: skip
+) -> Tensor:  # fmt: skip
+    """Return the output alone."""
+
+
 @overload
 def selective_scan(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     D: Tensor | None = ..., z: Tensor | None = ..., delta_bias: Tensor | None = ...,
     *, delta_softplus: bool = ..., return_last_state: Literal[True],
-) -> tuple[Tensor, Tensor]: ...  # fmt: skip
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the output and the last state."""
+
+
 def selective_scan(
     u: Tensor,
     delta: Tensor,
