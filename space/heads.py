@@ -164,7 +164,7 @@ class AttentionPool(TwoMaps):
         self.query_norm, self.key_norm, self.value_norm = (spec.norm.build(inner) for _ in range(3))
         self.query, self.key, self.value = (Linear(inner, heads * spec.head_width) for _ in range(3))
         self.proj = Linear(heads * spec.head_width, spec.output_width)
-        self.norm = spec.norm.build(spec.output_width)
+        self.fc_norm = spec.norm.build(spec.output_width)
         self.dropout = nn.Dropout(dropout)
         self.fc = Linear(spec.output_width, classes)
 
@@ -180,7 +180,7 @@ class AttentionPool(TwoMaps):
         key = self._heads(self.key(_tokens(self.key_norm(x))))
         value = self._heads(self.value(_tokens(self.value_norm(x))))
         found = self.proj(F.scaled_dot_product_attention(query, key, value).flatten(1))
-        return self.fc(self.dropout(self.norm(found[:, :, None, None]).flatten(1)))
+        return self.fc(self.dropout(self.fc_norm(found[:, :, None, None]).flatten(1)))
 
     def _heads(self, x: Tensor) -> Tensor:
         """[N, L, C] -> [N, heads, L, C / heads]."""

@@ -28,8 +28,8 @@ class Published:
 
     params_m: float
     """Parameters in millions."""
-    macs_g: float
-    """Multiply-accumulates of one image in billions (sources often call them FLOPs)."""
+    macs_g: float | None
+    """Multiply-accumulates of one image in billions (sources often call them FLOPs); None where the source has none."""
     top1: float
     """ImageNet-1K accuracy in percent."""
     input: int
@@ -60,8 +60,8 @@ class NamedModel:
     """Published results at `resolution`."""
 
 
-Figures = tuple[float, float, float, int, str]
-"""Parameters in M, MACs in G, top-1 in %, input in px, images seen before."""
+Figures = tuple[float, float | None, float, int, str]
+"""Parameters in M, MACs in G if given, top-1 in %, input in px, images seen before."""
 
 
 def figures(source: str, rows: Mapping[str, Sequence[Figures]]) -> dict[str, tuple[Published, ...]]:

@@ -45,11 +45,11 @@ def test_published_figures_agree_with_the_cost(name: str) -> None:
     for figure in entry.published:
         assert figure.input == entry.resolution
         # sources round to 1 M and truncate at times; some counters add norms and activations to the MACs
-        assert counts.params / 1e6 == pytest.approx(
-            figure.params_m, rel=0.004, abs=0.75 if figure.params_m > 12 else 0.1
-        )
-        assert counts.macs / 1e9 == pytest.approx(figure.macs_g, rel=0.045, abs=0.06)
-        assert 70 < figure.top1 < 90
+        rel = 0.004 if figure.params_m < 1000 else 0.03  # 1.08 and 3 billion
+        assert counts.params / 1e6 == pytest.approx(figure.params_m, rel=rel, abs=0.75 if figure.params_m > 12 else 0.1)
+        if figure.macs_g is not None:
+            assert counts.macs / 1e9 == pytest.approx(figure.macs_g, rel=0.045, abs=0.06)
+        assert 70 < figure.top1 < 91
         assert figure.source
 
 
@@ -69,6 +69,8 @@ def test_every_family_is_here_in_all_sizes() -> None:
         ),
         *(f"poolformer_{s}_timm" for s in ("s12", "s24", "s36", "m36", "m48")),
         *(f"caformer_{s}_img384" for s in ("s18", "s36", "m36", "b36")),
+        *(f"internimage_{s}" for s in ("tiny", "small", "base", "large", "xlarge", "huge", "giant")),
+        *(f"flash_internimage_{s}" for s in ("tiny", "small", "base", "large")),
     ]
     assert set(expected) <= set(NAMES)
 
@@ -113,7 +115,7 @@ def test_the_nearest_name_is_offered() -> None:
     [
         *("convnext_atto", "convnext_tiny_k3_par1_8", "convnext_isotropic_small", "convnextv2_atto"),
         *("inceptionnext_atto", "identityformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"),
-        *("poolformer_s12", "poolformerv2_s12"),
+        *("poolformer_s12", "poolformerv2_s12", "internimage_huge_mini", "flash_internimage_tiny"),
     ],
 )
 def test_each_published_tensor_arrives_in_its_place(name: str) -> None:
