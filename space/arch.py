@@ -30,9 +30,10 @@ class Block(Spec):
     metanext: one residual branch, token mixer then norm then channel mixer (InceptionNeXt, arXiv:2303.16900, eq. 1)."""
     norm: Norm = LayerNorm()
     """The norm of the block; a metaformer block has two of it."""
-    norm_at: Literal["before", "after"] = "before"
+    norm_at: Literal["before", "after", "both"] = "before"
     """before: on what the mixer reads (metanext: the channel mixer). after: on what it writes, before the layer scale
-    (residual post-norm, Swin V2, arXiv:2111.09883, sec. 3.2; the large FocalNets)."""
+    (residual post-norm, Swin V2, arXiv:2111.09883, sec. 3.2; the large FocalNets). both: a norm at either place
+    (InternImage-H, arXiv:2211.05778)."""
     token_mixer: TokenMixer
     channel_mixer: ChannelMixer = Mlp()
     layer_scale: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -42,6 +43,8 @@ class Block(Spec):
     squeeze_excite: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Hidden width over width of a squeeze-and-excitation (arXiv:1709.01507) on what the token mixer writes, after
     the norm in a metanext block (UniRepLKNet, arXiv:2311.15599); 0: none."""
+    closing_norm: Norm = NoNorm()
+    """On the sum of shortcut and branches (some blocks of InternImage-H and -G, arXiv:2211.05778)."""
 
     def merged(self) -> Block:
         """Return the block that computes the same with fewer layers once trained; see `space.merging`."""
@@ -102,6 +105,11 @@ class Architecture(Spec):
                     f"{stage.width} channels; use 'strided_conv' or equal widths"
                 )
         return self
+
+    @property
+    def last_widths(self) -> tuple[int, int]:
+        """Channels of the map that leads into the last stage (of one stage: the stem's map), and of that stage's."""
+        return self.stages[max(len(self.stages) - 2, 0)].width, self.stages[-1].width
 
     def sizes(self, resolution: int | Size) -> tuple[Size, ...]:
         """Return (height, width) of each stage's maps for images of `resolution` px. Raises SpaceError below 1 px."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from space.arch import Architecture, Block, Stage
 from space.features import FeatureNetwork
 from space.initial import initialise
-from space.layers import DropPath, Scale, SqueezeExcite, share
+from space.layers import DropPath, Scale, SqueezeExcite, TwoMaps, share
 from space.merging import Absorbing, affine, merge_children
 
 
@@ -21,22 +21,24 @@ class MetaFormerBlock(nn.Module):
     def __init__(self, spec: Block, width: int, drop_path: float) -> None:
         super().__init__()
         self.norm1, self.norm2 = spec.norm.build(width), spec.norm.build(width)
-        self.norm_first = spec.norm_at == "before"
+        self.norm_first = spec.norm_at != "after"
+        self.post_norm1, self.post_norm2 = (_post_norm(spec, width) for _ in range(2))
         self.token_mixer = spec.token_mixer.build(width)
         self.squeeze_excite = _squeeze_excite(width, spec.squeeze_excite)
         self.channel_mixer = spec.channel_mixer.build(width)
         self.drop_path1, self.drop_path2 = DropPath(drop_path), DropPath(drop_path)
         self.layer_scale1, self.layer_scale2 = (_scale(width, spec.layer_scale) for _ in range(2))
         self.res_scale1, self.res_scale2 = (_scale(width, float(spec.residual_scale)) for _ in range(2))
+        self.closing_norm = spec.closing_norm.build(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens, then channels."""
         y = self.squeeze_excite(self.token_mixer(self.norm1(x) if self.norm_first else x))
-        y = y if self.norm_first else self.norm1(y)
+        y = self.post_norm1(y) if self.norm_first else self.norm1(y)
         x = self.res_scale1(x) + self.drop_path1(self.layer_scale1(y))
         y = self.channel_mixer(self.norm2(x) if self.norm_first else x)
-        y = y if self.norm_first else self.norm2(y)
-        return self.res_scale2(x) + self.drop_path2(self.layer_scale2(y))
+        y = self.post_norm2(y) if self.norm_first else self.norm2(y)
+        return self.closing_norm(self.res_scale2(x) + self.drop_path2(self.layer_scale2(y)))
 
 
 class MetaNeXtBlock(nn.Module):
@@ -46,23 +48,30 @@ class MetaNeXtBlock(nn.Module):
         super().__init__()
         self.token_mixer = spec.token_mixer.build(width)
         self.norm = spec.norm.build(width)
-        self.norm_first = spec.norm_at == "before"
+        self.norm_first = spec.norm_at != "after"
+        self.post_norm = _post_norm(spec, width)
         self.squeeze_excite = _squeeze_excite(width, spec.squeeze_excite)
         self.channel_mixer = spec.channel_mixer.build(width)
         self.drop_path = DropPath(drop_path)
         self.layer_scale = _scale(width, spec.layer_scale)
         self.res_scale = _scale(width, float(spec.residual_scale))
+        self.closing_norm = spec.closing_norm.build(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens and channels in one branch."""
         y = self.token_mixer(x)
         y = self.channel_mixer(self.squeeze_excite(self.norm(y) if self.norm_first else y))
-        y = y if self.norm_first else self.norm(y)
-        return self.res_scale(x) + self.drop_path(self.layer_scale(y))
+        y = self.post_norm(y) if self.norm_first else self.norm(y)
+        return self.closing_norm(self.res_scale(x) + self.drop_path(self.layer_scale(y)))
 
 
 def _scale(width: int, initial: float) -> nn.Module:
     return Scale(width, initial) if initial else nn.Identity()
+
+
+def _post_norm(spec: Block, width: int) -> nn.Module:
+    """Return the second norm of a branch, behind what it writes, where there are two."""
+    return spec.norm.build(width) if spec.norm_at == "both" else nn.Identity()
 
 
 def _squeeze_excite(width: int, ratio: float) -> nn.Module:
@@ -92,7 +101,8 @@ class Network(nn.Module):
         self.architecture = arch
         self.stem = arch.stem.build(arch.in_channels, arch.stages[0].width)
         self.stages = nn.Sequential(*_stages(arch, drop_path))
-        self.head = arch.head.build(arch.stages[-1].width, arch.classes, dropout=head_dropout)
+        lower, width = arch.last_widths
+        self.head = arch.head.build_above(lower, width, arch.classes, dropout=head_dropout)
         initialise(self, arch.init)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -101,7 +111,12 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [N, classes]."""
-        return self.head(self.forward_features(x))
+        if not isinstance(self.head, TwoMaps):
+            return self.head(self.forward_features(x))
+        lower = x = self.stem(x)
+        for stage in self.stages:
+            lower, x = x, stage(x)
+        return self.head(x, lower)
 
     @torch.no_grad()
     def reparameterize(self) -> Network:

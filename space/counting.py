@@ -26,12 +26,13 @@ def block_cost(block: Block, width: int, size: Size) -> Cost:
     """Cost of one block on a map of `size`: norms, mixers and scales."""
     mixers = block.token_mixer.cost(width, size) + block.channel_mixer.cost(width, size)
     branches = 2 if block.wiring == "metaformer" else 1
+    norms = block.norm.cost(width) * (branches * (1 + (block.norm_at == "both"))) + block.closing_norm.cost(width)
     scales = Cost(width * branches * ((block.layer_scale > 0) + block.residual_scale))
     squeeze = Cost()
     if block.squeeze_excite:
         hidden = share(width, block.squeeze_excite)
         squeeze = linear(width, hidden) + linear(hidden, width)
-    return mixers + block.norm.cost(width) * branches + scales + squeeze
+    return mixers + norms + scales + squeeze
 
 
 def cost(arch: Architecture, resolution: int | Size = 224) -> Cost:
@@ -55,7 +56,7 @@ def cost(arch: Architecture, resolution: int | Size = 224) -> Cost:
                     total += block_cost(block, stage.width, here) * times
                 except SpaceError as error:
                     raise SpaceError(f"stages[{index}].pattern[{position}].{error}") from None
-    return total + arch.head.cost(arch.stages[-1].width, arch.classes, sizes[-1])
+    return total + arch.head.cost_above(*arch.last_widths, arch.classes, sizes[max(len(sizes) - 2, 0)], sizes[-1])
 
 
 def merged_cost(arch: Architecture, resolution: int | Size = 224) -> Cost | None:

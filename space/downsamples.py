@@ -64,10 +64,13 @@ class StridedConv(Downsample):
     """Where the norm stands: on the map before the convolution, or on what it writes."""
     init: Literal["normal", "fan_in"] = "normal"
     """How the convolution starts: normal with deviation 0.02, or as PyTorch's own convolutions (PoolFormer)."""
+    bias: bool = True
+    """Bias of the convolution; InternImage has none, its norm follows."""
 
     def build(self, in_width: int, width: int) -> nn.Module:
         """Return a module [N, in_width, H, W] -> [N, width, h, w]."""
-        conv = Reducing(in_width, width, self.kernel_size, 2, self.kernel_size // 3, fan_in=self.init == "fan_in")
+        side, fan_in = self.kernel_size, self.init == "fan_in"
+        conv = Reducing(in_width, width, side, 2, side // 3, bias=self.bias, fan_in=fan_in)
         before = self.norm_at == "before"
         return NormedConv(conv, self.norm.build(in_width if before else width), norm_first=before)
 
@@ -78,7 +81,7 @@ class StridedConv(Downsample):
     def cost(self, in_width: int, width: int, size: Size) -> Cost:
         """Return the cost on a map of `size` (before downsampling)."""
         norm = self.norm.cost(in_width if self.norm_at == "before" else width)
-        return convolution(in_width, width, self.kernel_size, self.out_size(size)) + norm
+        return convolution(in_width, width, self.kernel_size, self.out_size(size), bias=self.bias) + norm
 
 
 class PointwiseDepthwise(nn.Module):

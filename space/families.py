@@ -136,3 +136,14 @@ class Head(Family):
     def cost(self, width: int, classes: int, size: Size) -> Cost:
         """Return the cost on a map of `size`."""
         raise NotImplementedError
+
+    def build_above(self, lower_width: int, width: int, classes: int, *, dropout: float = 0.0) -> nn.Module:
+        """Return the module as head of a network; a `space.layers.TwoMaps` one also sees what led into the last stage.
+
+        `lower_width` is the width of that map; most look at the last map only.
+        """
+        return self.build(width, classes, dropout=dropout)
+
+    def cost_above(self, lower_width: int, width: int, classes: int, lower_size: Size, size: Size) -> Cost:
+        """Return the cost as head of a network, on a last map of `size` and one of `lower_size` before it."""
+        return self.cost(width, classes, size)

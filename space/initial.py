@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from space.layers import Linear, Pointwise
+from space.layers import Linear, OwnStart, Pointwise
 
 Init = Literal["normal", "fan_in", "fan_in_convs", "fan_out"]
 """normal: convolutions and linear layers normal with deviation 0.02, biases 0 (ConvNeXt, MetaFormers, HorNet, SLaK).
@@ -18,10 +18,15 @@ MogaNet)."""
 
 
 def initialise(network: nn.Module, init: Init) -> None:
-    """Draw the weights of all convolutions and linear layers anew, unless they start so anyway ("normal")."""
+    """Draw the weights of all convolutions and linear layers anew, unless they start so anyway ("normal").
+
+    Layers marked `OwnStart` keep what they drew themselves.
+    """
     if init == "normal":
         return
     for module in network.modules():
+        if isinstance(module, OwnStart):
+            continue
         if isinstance(module, nn.Conv2d) or (isinstance(module, Linear) and init == "fan_in"):
             (_fan_out if init == "fan_out" else _fan_in)(module)
         elif isinstance(module, Pointwise):

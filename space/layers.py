@@ -69,6 +69,10 @@ class Linear(nn.Linear):
         _initialise(self)
 
 
+class OwnStart:
+    """A layer whose weights start in a way of its own, whatever the network's `init` (see `space.initial`)."""
+
+
 class Pointwise(Linear):
     """A linear layer over the channels of each position: [N, C, H, W] -> [N, width, H, W], weight [width, C].
 
@@ -225,6 +229,10 @@ class SqueezeExcite(nn.Module):
 
 class Guided(nn.Module):
     """A mixer's module that takes a second map: forward(x, guide=None); None: x guides itself."""
+
+
+class TwoMaps(nn.Module):
+    """A head's module that takes a second map: forward(x, lower), lower being what led into the last stage."""
 
 
 class Scale(nn.Module):

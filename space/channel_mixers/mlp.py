@@ -39,15 +39,22 @@ class Mlp(ChannelMixer):
     bias: bool = True
     norm: Norm = NoNorm()
     """The norm after each linear layer (RepLKNet's ConvFFN, arXiv:2203.06717, sec. 4.1)."""
+    output_bias: bool = True
+    """Bias of the last linear layer, where `bias` is on; the smaller FlashInternImages have none (arXiv:2401.06197)."""
+
+    @property
+    def _last_bias(self) -> bool:
+        return self.bias and self.output_bias
 
     def build(self, width: int) -> nn.Module:
         """Return a module [N, width, H, W] -> [N, width, H, W]."""
         hidden = share(width, self.ratio)
-        fc1, fc2 = Pointwise(width, hidden, bias=self.bias), Pointwise(hidden, width, bias=self.bias)
+        fc1, fc2 = Pointwise(width, hidden, bias=self.bias), Pointwise(hidden, width, bias=self._last_bias)
         return PositionwiseMlp(fc1, self.norm.build(hidden), activation(self.act), fc2, self.norm.build(width))
 
     def cost(self, width: int, size: Size) -> Cost:
         """Return the cost on a map of `size`."""
         hidden, positions = share(width, self.ratio), size[0] * size[1]
-        layers = linear(width, hidden, positions, bias=self.bias) + linear(hidden, width, positions, bias=self.bias)
+        layers = linear(width, hidden, positions, bias=self.bias)
+        layers += linear(hidden, width, positions, bias=self._last_bias)
         return layers + self.norm.cost(hidden) + self.norm.cost(width) + Cost(activation_params(self.act))

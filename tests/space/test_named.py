@@ -48,12 +48,13 @@ def test_published_figures_agree_with_the_cost(name: str) -> None:
         counts = cost(arch, entry.resolution)
         weights = sum(p.numel() for p in on_meta(arch).parameters() if p.ndim > 1) if figure.sparsity else 0
         params = (counts.params - figure.sparsity * weights) / 1e6
+        rel = 0.004 if figure.params_m < 1000 else 0.03  # 1.08 and 3 billion
         # sources round to 1 M and truncate at times; some counters add norms and activations to the MACs, and those of
         # a sparse network depend on where its zeros lie
-        assert params == pytest.approx(figure.params_m, rel=0.004, abs=0.75 if figure.params_m > 12 else 0.1)
+        assert params == pytest.approx(figure.params_m, rel=rel, abs=0.75 if figure.params_m > 12 else 0.1)
         macs = counts.macs / 1e9 * (1 - figure.sparsity)
         assert figure.macs_g is None or macs == pytest.approx(figure.macs_g, rel=0.045, abs=0.06)
-        assert figure.top1 is None or 70 < figure.top1 < 90
+        assert figure.top1 is None or 70 < figure.top1 < 91
         assert figure.source
 
 
@@ -90,6 +91,8 @@ def test_every_family_is_here_in_all_sizes() -> None:
         *(f"slak_{s}" for s in ("tiny", "small", "base")),
         *(f"convnext_{s}_31_29_27_13" for s in ("tiny", "small", "base")),
         *(f"unireplknet_{s}" for s in ("a", "f", "p", "n", "t", "s", "s_img384", "b", "l", "xl")),
+        *(f"internimage_{s}" for s in ("tiny", "small", "base", "large", "xlarge", "huge", "giant")),
+        *(f"flash_internimage_{s}" for s in ("tiny", "small", "base", "large")),
     ]
     assert set(expected) <= set(NAMES)
 
@@ -152,6 +155,7 @@ def test_the_nearest_name_is_offered() -> None:
         *("convnext_atto", "convnext_tiny_k3_par1_8", "convnext_isotropic_small", "convnextv2_atto"),
         *("inceptionnext_atto", "identityformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"),
         *("poolformer_s12", "poolformerv2_s12", "van_b0", "hornet_tiny_gf", "moganet_xtiny"),
+        *("internimage_huge_mini", "flash_internimage_tiny"),
     ],
 )
 def test_each_published_tensor_arrives_in_its_place(name: str) -> None:
