@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from space.arch import Architecture, Block
+from space.channel_mixers.none import NoChannelMixer
 from space.cost import Cost, Size, linear
 from space.errors import SpaceError
 from space.layers import share
@@ -25,7 +26,7 @@ from space.layers import share
 def block_cost(block: Block, width: int, size: Size) -> Cost:
     """Cost of one block on a map of `size`: norms, mixers and scales."""
     mixers = block.token_mixer.cost(width, size) + block.channel_mixer.cost(width, size)
-    branches = 2 if block.wiring == "metaformer" else 1
+    branches = 2 if block.wiring == "metaformer" and not isinstance(block.channel_mixer, NoChannelMixer) else 1
     scales = Cost(width * branches * ((block.layer_scale > 0) + block.residual_scale))
     squeeze = Cost()
     if block.squeeze_excite:

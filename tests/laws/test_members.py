@@ -38,6 +38,7 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
         {"kernel_size": 3, "norm": {"kind": "none"}, "init": "fan_in"},
         {"norm_at": "after"},
     ],
+    "patch_merging": [{"norm": {"kind": "none"}}, {"norm": {"kind": "batch_norm"}}],
     "linear_head": [{"norm_at": "before_pool", "norm": {"kind": "group_norm"}}],
     "mlp_head": [{"ratio": 3, "act": "gelu", "norm": {"kind": "none"}}, {"act": "star_relu"}],
     "pool": [{"size": 7}],
@@ -60,6 +61,20 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
     "focal": [{"levels": 4, "window": 5, "normalise": True}],
     "large_kernel_attention": [{"kernel_size": 5, "dilation": 2}],
     "global_local_filter": [{"height": 7, "width": 4}],
+    "selective_scan": [
+        {"ratio": 2, "states": 4, "gate": "silu", "conv_bias": True},
+        {"ratio": 1, "routes": "unidirectional", "gate": "identity", "kernel_size": 1, "output": "none"},
+        {"ratio": 1.5, "states": 2, "routes": "bidirectional", "output": "conv"},
+        {"routes": "rotation", "output": "norm_conv", "out_act": "gelu"},
+        {"states": 2, "routes": "cascade"},
+        {"ratio": 0.5, "output": "softmax"},
+        {"ratio": 1, "kernel_size": 5, "output": "sigmoid"},
+    ],
+    "mamba": [
+        {"ratio": 1, "states": 2, "route": "columns"},
+        {"states": 1, "kernel_size": 1, "route": "rows_reversed"},
+        {"ratio": 0.5, "states": 3, "kernel_size": 9, "route": "columns_reversed"},
+    ],
     "gated": [
         {**_VAN, "context": {"kind": "large_kernel_attention"}},
         {**_MOGA, "context": {"kind": "multi_order"}},
@@ -71,6 +86,7 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
         {"context": {"kind": "inception_depthwise"}, "gate": {"kind": "recursive", "order": 4}},
         {"context": {"kind": "focal"}, "gate": {"kind": "recursive", "order": 1}},
         {"context": {"kind": "attention"}, "gate": {"kind": "linear", "act": "silu"}, "bias": False},
+        {"context": {"kind": "selective_scan"}, "gate": {"kind": "linear"}},
         {"context": {"kind": "gated", "context": {"kind": "pool"}, "gate": {"kind": "silu"}}, "gate": {"kind": "silu"}},
     ],
     "mlp": [
