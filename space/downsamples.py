@@ -98,7 +98,8 @@ class MergedPatches(nn.Module):
         below, right = (side % 2 for side in x.shape[2:])
         if below or right:
             x = F.pad(x, (0, right, 0, below))
-        patches = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 4, 5, 3, 1)
+        batch, channels, height, width = x.shape
+        patches = x.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 5, 3, 1)
         return self.reduction(self.norm(patches.flatten(3).permute(0, 3, 1, 2)))
 
 

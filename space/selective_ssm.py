@@ -73,13 +73,13 @@ class SelectiveSsm(nn.Module):
         """Tell what the scan of each route needs: map [N, C, H, W] -> [N, routes, rank + 2 states, H, W]."""
         weight = self.x_proj[routes]
         told = F.linear(x.permute(0, 2, 3, 1), weight.flatten(0, 1))
-        return told.permute(0, 3, 1, 2).unflatten(1, weight.shape[:2])
+        return told.view(*told.shape[:3], *weight.shape[:2]).permute(0, 3, 4, 1, 2)
 
     def forward(self, u: Tensor, told: Tensor, routes: slice = slice(None)) -> Tensor:
         """Scan u [N, routes, C, L] with told [N, routes, rank + 2 states, L], both read along the routes. As u."""
         steps, b, c = torch.split(told, [self.rank, self.states, self.states], dim=2)
         delta = torch.matmul(self.dt_proj[routes], steps).flatten(1, 2)
-        rates = -self.A_log.unflatten(0, self.dt_bias.shape)[routes].flatten(0, 1).exp()
+        rates = -self.A_log.view(*self.dt_bias.shape, -1)[routes].flatten(0, 1).exp()
         skip = self.D.view_as(self.dt_bias)[routes].flatten()
         bias = self.dt_bias[routes].flatten()
         y = selective_scan(u.flatten(1, 2), delta, rates, b, c, skip, delta_bias=bias, delta_softplus=True)

@@ -13,7 +13,8 @@ from space.families import ChannelMixer
 class NoChannelMixer(ChannelMixer):
     """Nothing; a metaformer block then has no second branch at all, neither its norm nor its scales.
 
-    The blocks of Mamba (arXiv:2312.00752, fig. 3) and of VMamba's first networks: their token mixer also mixes channels.
+    So are the blocks of Mamba (arXiv:2312.00752, fig. 3) and of VMamba's first networks, whose token mixer mixes
+    channels too.
     """
 
     kind: Literal["none"] = "none"

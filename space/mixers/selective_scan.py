@@ -86,7 +86,7 @@ class SelectiveScan2d(nn.Module):
         there, back = told.permute(0, 3, 1, 2, 4).flatten(0, 1).unbind(1)
         rows = x.transpose(1, 2).flatten(0, 1)
         y = self.ssm(torch.stack([rows, rows.flip(-1)], 1), torch.stack([there, back.flip(-1)], 1), routes)
-        return y.sum(1).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
+        return y.sum(1).view(x.transpose(1, 2).shape).transpose(1, 2)
 
 
 def _normalised(x: Tensor) -> Tensor:
@@ -112,8 +112,8 @@ class SelectiveScan(TokenMixer):
     """States of each channel and route."""
     routes: Routes = "cross"
     """cross: rows and columns, there and back. unidirectional: rows, four times. bidirectional: rows twice there, twice
-    back. rotation: rows after 0 to 3 quarter turns. cascade: each row for itself, there and back, then each column; what
-    comes back is added without being turned, as in the published code (forward type v052dc)."""
+    back. rotation: rows after 0 to 3 quarter turns. cascade: each row for itself, there and back, then each column;
+    what comes back is added without being turned, as in the published code (forward type v052dc)."""
     gate: Literal["none", "identity", "silu"] = "none"
     """What a second projection of the input passes through before it multiplies the output; none: there is none."""
     kernel_size: Annotated[int, Field(ge=1, le=61), AfterValidator(_no_conv_or_odd)] = 3

@@ -63,16 +63,13 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
     "global_local_filter": [{"height": 7, "width": 4}],
     "selective_scan": [
         {"ratio": 2, "states": 4, "gate": "silu", "conv_bias": True},
-        {"ratio": 1, "routes": "unidirectional", "gate": "identity", "kernel_size": 1, "output": "none"},
-        {"ratio": 1.5, "states": 2, "routes": "bidirectional", "output": "conv"},
-        {"routes": "rotation", "output": "norm_conv", "out_act": "gelu"},
-        {"states": 2, "routes": "cascade"},
-        {"ratio": 0.5, "output": "softmax"},
-        {"ratio": 1, "kernel_size": 5, "output": "sigmoid"},
+        {"ratio": 1, "routes": "unidirectional", "gate": "identity", "kernel_size": 1, "output": "conv"},
+        {"ratio": 1.5, "states": 2, "routes": "bidirectional", "output": "softmax"},
+        {"ratio": 0.5, "routes": "rotation", "kernel_size": 5, "output": "norm_conv", "out_act": "gelu"},
+        {"routes": "cascade", "states": 2, "output": "sigmoid"},
     ],
     "mamba": [
-        {"ratio": 1, "states": 2, "route": "columns"},
-        {"states": 1, "kernel_size": 1, "route": "rows_reversed"},
+        {"ratio": 1, "states": 1, "kernel_size": 1, "route": "columns"},
         {"ratio": 0.5, "states": 3, "kernel_size": 9, "route": "columns_reversed"},
     ],
     "gated": [
