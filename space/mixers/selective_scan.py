@@ -32,8 +32,12 @@ class SpatialSoftmax(nn.Module):
         return x.flatten(2).softmax(dim=2).view(x.shape)
 
 
+def _depthwise(width: int, side: int, *, bias: bool) -> Conv2d:
+    return Conv2d(width, width, side, padding=side // 2, groups=width, bias=bias)
+
+
 def _output(kind: Output, width: int) -> nn.Module:
-    conv = [Conv2d(width, width, 3, padding=1, groups=width, bias=False)] if kind in ("conv", "norm_conv") else []
+    conv = [_depthwise(width, 3, bias=False)] if kind in ("conv", "norm_conv") else []
     norm = [LayerNorm2d(width, EPS)] if kind in ("norm", "norm_conv") else []
     squash = {"softmax": [SpatialSoftmax()], "sigmoid": [nn.Sigmoid()]}.get(kind, [])
     layers = [*norm, *conv, *squash]
@@ -52,9 +56,7 @@ class SelectiveScan2d(nn.Module):
         self.routes: Routes = spec.routes
         self.gate = None if spec.gate == "none" else activation(spec.gate)
         self.in_proj = Pointwise(width, inner * (1 + (self.gate is not None)), bias=False)
-        side = spec.kernel_size
-        conv = Conv2d(inner, inner, side, padding=side // 2, groups=inner, bias=spec.conv_bias)
-        self.conv = nn.Identity() if side == 1 else conv
+        self.conv = _depthwise(inner, spec.kernel_size, bias=spec.conv_bias) if spec.kernel_size > 1 else nn.Identity()
         self.ssm = SelectiveSsm(inner, step_rank(width), spec.states, ROUTES)
         self.output = _output(spec.output, inner)
         self.out_act = activation(spec.out_act)
@@ -73,7 +75,7 @@ class SelectiveScan2d(nn.Module):
         routes = cast('Literal["cross", "unidirectional", "bidirectional", "rotation"]', self.routes)
         u, told = cross_scan(x, routes=routes), cross_scan(self.ssm.project(x), routes=routes)
         y = self.ssm(u, told).unflatten(-1, x.shape[2:])
-        return cross_merge(y, routes=routes).unflatten(-1, x.shape[2:])
+        return cross_merge(y, routes=routes).view(x.shape)
 
     def _cascade(self, x: Tensor) -> Tensor:
         """Scan each row, then each column, there and back, normalising before each pass."""

@@ -69,12 +69,13 @@ def _downsamples(parts: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 def _stacked(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Bring the projections of the routes, which the single-file vmamba.py keeps as rows of one matrix, to a stack."""
+    rows = (".x_proj.weight", ".dt_projs.weight")
 
-    def read(key: str, tensor: Tensor) -> Tensor:
-        rows = key.endswith((".x_proj.weight", ".dt_projs.weight")) and len(tensor) % ROUTES == 0
-        return tensor.reshape(ROUTES, len(tensor) // ROUTES, -1) if rows and tensor.ndim != 3 else tensor
+    def read(tensor: Tensor) -> Tensor:
+        groups, rest = divmod(tensor.shape[0], ROUTES) if tensor.ndim > 1 else (0, 0)
+        return tensor.reshape(ROUTES, groups, -1) if groups > 1 and not rest else tensor
 
-    return {key: read(key, tensor) for key, tensor in state.items()}
+    return {key: read(tensor) if key.endswith(rows) else tensor for key, tensor in state.items()}
 
 
 VANILLA_KEYS = KeyFormat(
