@@ -51,7 +51,7 @@ class _Bags(torch.autograd.Function):
         ctx.save_for_backward(value, x, y, weight)
         table, size = _bordered(value), value.shape[1:3]
         out = value.new_empty(*x.shape[:3], value.shape[-1])
-        for images in () if value.is_meta else _parts(x):
+        for images in () if value.is_meta else _parts(x, table):
             placed = _place(x[images], y[images], weight[images], *size)
             entries = table[images].flatten(0, 2)
             summed = F.embedding_bag(placed.rows, entries, mode="sum", per_sample_weights=placed.shares())
@@ -65,7 +65,7 @@ class _Bags(torch.autograd.Function):
             return _differentiable(ctx.needs_input_grad, inputs, grads[0])
         table, size, d_out = _bordered(value), value.shape[1:3], grads[0].contiguous()
         d_table, d_points = torch.zeros_like(table), tuple(p.new_empty(p.shape) for p in (x, y, weight))
-        for images in () if value.is_meta else _parts(x):
+        for images in () if value.is_meta else _parts(x, table):
             placed = _place(x[images], y[images], weight[images], *size)
             d_shares = _sampled(placed.rows, d_out[images], table[images])
             for into, found in zip(d_points, placed.gradients(d_shares), strict=True):
@@ -82,9 +82,9 @@ def _differentiable(wanted: tuple[bool, ...], inputs: tuple[Tensor, ...], grad: 
     return tuple(next(found) if want else None for want in wanted)
 
 
-def _parts(x: Tensor) -> Iterator[slice]:
-    """Yield slices of the batch whose bags keep to the buffer."""
-    size = max(1, BUFFER // (4 * x[0].numel()))
+def _parts(x: Tensor, table: Tensor) -> Iterator[slice]:
+    """Yield slices of the batch whose bags keep to the buffer and whose rows have 32-bit numbers."""
+    size = max(1, min(BUFFER // (4 * x[0].numel()), 2**30 // table[0, ..., 0].numel()))
     return (slice(start, start + size) for start in range(0, len(x), size))
 
 
@@ -130,8 +130,9 @@ class _Placed(NamedTuple):
     across: Tensor  # [n, q, g, p], 0 to 1
     down: Tensor  # [n, q, g, p], 0 to 1
     weight: Tensor  # [n, q, g, p]
-    inside: Tensor  # [n, q, g, p], whether the map is in reach; gradients of the place vanish where it is not
-    width: int
+    x: Tensor  # [n, q, g, p], as given
+    y: Tensor  # [n, q, g, p], as given
+    size: tuple[int, int]  # of the map, without its border
 
     def shares(self) -> Tensor:
         """What a bag takes of its rows, [n * q * g, 4 * p]."""
@@ -146,7 +147,9 @@ class _Placed(NamedTuple):
         """Return the gradients of x, y and weight from those of the shares."""
         first, right, below, last = d_shares.view(*self.weight.shape[:3], 4, -1).unbind(3)
         upper, lower = torch.lerp(first, right, self.across), torch.lerp(below, last, self.across)
-        scale = self.weight * self.inside
+        (height, width), x, y = self.size, self.x, self.y
+        # beyond reach of the map the place does not matter
+        scale = self.weight * ((x > -1) & (x < width) & (y > -1) & (y < height))
         slope = torch.lerp(right - first, last - below, self.down)
         return slope.mul_(scale), (lower - upper).mul_(scale), torch.lerp(upper, lower, self.down)
 
@@ -157,7 +160,7 @@ class _Placed(NamedTuple):
         if cells > 2.5 * self.cell.shape[3] * depth:
             _scatter(shares, self.rows, d_out.view(-1, depth), d_table)
         else:
-            steps = (0, 1, self.width + 1, self.width + 2)
+            steps = (0, 1, self.size[1] + 1, self.size[1] + 2)
             _multiply(shares.view(*self.cell.shape[:3], 4, -1), self.cell, steps, d_out, d_table)
 
 
@@ -193,15 +196,15 @@ def _scatter(shares: Tensor, index: Tensor, d_out: Tensor, d_table: Tensor) -> N
 
 def _place(x: Tensor, y: Tensor, weight: Tensor, height: int, width: int) -> _Placed:
     batch, _, groups, count = x.shape
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     row = width + 1
     cells = (height + 2) * row + 1
-    inside = (x > -1) & (x < width) & (y > -1) & (y < height)
-    x, y = x.clamp(-1, width), y.clamp(-1, height)
-    left, top = x.floor().clamp_(max=width - 1), y.floor().clamp_(max=height - 1)
+    across, down = x.clamp(-1, width), y.clamp(-1, height)
+    left, top = across.floor().clamp_(max=width - 1), down.floor().clamp_(max=height - 1)
     # the last clamp is for coordinates that are no numbers: they must not lead out of memory
     cell = torch.add(left, top, alpha=row).add_(row + 1).int().clamp_(0, cells - row - 2)
     maps = torch.arange(batch, dtype=torch.int32).view(-1, 1, 1, 1) * (cells * groups)
     first = (cell * groups).add_(maps + torch.arange(groups, dtype=torch.int32).view(-1, 1))
     steps = torch.tensor([0, groups, row * groups, (row + 1) * groups], dtype=torch.int32).view(4, 1)
-    index = (first.view(-1, 1, count) + steps).flatten(1)
-    return _Placed(cell, index, x.sub_(left), y.sub_(top), weight, inside, width)
+    rows = (first.view(-1, 1, count) + steps).flatten(1)
+    return _Placed(cell, rows, across.sub_(left), down.sub_(top), weight, x, y, (height, width))
