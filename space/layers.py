@@ -227,6 +227,10 @@ class Guided(nn.Module):
     """A mixer's module that takes a second map: forward(x, guide=None); None: x guides itself."""
 
 
+class OncePerBatch(nn.Module):
+    """A module that also works once for all images of a batch, as in making a kernel from its weights."""
+
+
 class Scale(nn.Module):
     """Multiply each channel by a learnable number: layer and residual scales. [N, C, H, W] -> the same."""
 

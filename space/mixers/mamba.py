@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -11,9 +11,8 @@ from torch.nn import functional as F
 from space.cost import Cost, Size, convolution, linear
 from space.families import TokenMixer
 from space.layers import Pointwise, Ratio, share
+from space.route import Route, lay, read
 from space.selective_ssm import SelectiveSsm, States, scan_flops, ssm_cost, step_rank
-
-Route = Literal["rows", "columns", "rows_reversed", "columns_reversed"]
 
 
 class MambaBlock(nn.Module):
@@ -25,7 +24,7 @@ class MambaBlock(nn.Module):
 
     def __init__(self, width: int, inner: int, states: int, kernel_size: int, route: Route) -> None:
         super().__init__()
-        self.transposed, self.reversed = route.startswith("columns"), route.endswith("reversed")
+        self.route: Route = route
         self.in_proj = Pointwise(width, 2 * inner, bias=False)
         self.conv = nn.Conv1d(inner, inner, kernel_size, groups=inner)
         self.ssm = SelectiveSsm(inner, step_rank(width), states, 1)
@@ -33,16 +32,12 @@ class MambaBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix each position with those before it on the route."""
-        x = self.in_proj(x)
-        x = x.transpose(2, 3) if self.transposed else x
-        size = x.shape[2:]
-        x = x.flatten(2)
-        x, gate = (x.flip(2) if self.reversed else x).chunk(2, dim=1)
+        size = cast("Size", tuple(x.shape[2:]))
+        x, gate = read(self.in_proj(x), self.route).chunk(2, dim=1)
         x = F.silu(self.conv(F.pad(x, (self.conv.kernel_size[0] - 1, 0))))
         told = self.ssm.project(x[:, :, None]).flatten(3)
         y = self.ssm(x[:, None], told)[:, 0] * F.silu(gate)
-        y = (y.flip(2) if self.reversed else y).unflatten(2, size)
-        return self.out_proj(y.transpose(2, 3) if self.transposed else y)
+        return self.out_proj(lay(y, self.route, size))
 
 
 class Mamba(TokenMixer):

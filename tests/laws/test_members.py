@@ -72,6 +72,10 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
         {"ratio": 1, "states": 1, "kernel_size": 1, "route": "columns"},
         {"ratio": 0.5, "states": 3, "kernel_size": 9, "route": "columns_reversed"},
     ],
+    "s4d": [
+        {"states": 2, "spectrum": "inv", "route": "columns_reversed"},
+        {"states": 8, "spectrum": "legs", "route": "columns"},
+    ],
     "gated": [
         {**_VAN, "context": {"kind": "large_kernel_attention"}},
         {**_MOGA, "context": {"kind": "multi_order"}},

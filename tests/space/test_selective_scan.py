@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from space.mixers.mamba import Mamba, MambaBlock, Route
+from space.mixers.mamba import Mamba, MambaBlock
 from space.mixers.selective_scan import SelectiveScan, SelectiveScan2d
+from space.route import Route
 from space.selective_ssm import SelectiveSsm, step_rank
 
 VECTORS = Path(__file__).parents[1] / "golden" / "ops"
