@@ -163,7 +163,7 @@ def _vmamba(size: str, width: int, ratio: int, third: int, drop_path: float) -> 
 MODELS = (
     _vanilla("tiny", 96, 9, 0.2),
     _vanilla("small", 96, 27, 0.3),
-    _vanilla("base", 128, 27, 0.6),
+    _vanilla("base", 128, 27, 0.6),  # its training file has 0.5, with 0.6 beside it as a comment
     _vmamba("tiny", 96, 2, 5, 0.2),
     _vmamba("small", 96, 2, 15, 0.3),
     _vmamba("base", 128, 2, 15, 0.6),
