@@ -9,26 +9,34 @@ import torch
 from torch import Tensor, nn
 
 from space.arch import Architecture, Block, Stage
+from space.channel_mixers.none import NoChannelMixer
 from space.features import FeatureNetwork
 from space.initial import initialise
 from space.layers import DropPath, Scale, SqueezeExcite, TwoMaps, share
 from space.merging import Absorbing, affine, merge_children
+from space.norms import NoNorm
 
 
 class MetaFormerBlock(nn.Module):
-    """Two residual branches: token mixer, then channel mixer, each with its norm. [N, C, H, W] -> the same."""
+    """Two residual branches: token mixer, then channel mixer, each with its norm. [N, C, H, W] -> the same.
+
+    Without a channel mixer there is no second branch.
+    """
 
     def __init__(self, spec: Block, width: int, drop_path: float) -> None:
         super().__init__()
-        self.norm1, self.norm2 = spec.norm.build(width), spec.norm.build(width)
+        self.two_branches = not isinstance(spec.channel_mixer, NoChannelMixer)
+        second = spec if self.two_branches else spec.model_copy(update={"norm": NoNorm()})
+        self.norm1, self.norm2 = (each.norm.build(width) for each in (spec, second))
         self.norm_first = spec.norm_at != "after"
-        self.post_norm1, self.post_norm2 = (_post_norm(spec, width) for _ in range(2))
+        self.post_norm1, self.post_norm2 = (_post_norm(each, width) for each in (spec, second))
         self.token_mixer = spec.token_mixer.build(width)
         self.squeeze_excite = _squeeze_excite(width, spec.squeeze_excite)
         self.channel_mixer = spec.channel_mixer.build(width)
         self.drop_path1, self.drop_path2 = DropPath(drop_path), DropPath(drop_path)
-        self.layer_scale1, self.layer_scale2 = (_scale(width, spec.layer_scale) for _ in range(2))
-        self.res_scale1, self.res_scale2 = (_scale(width, float(spec.residual_scale)) for _ in range(2))
+        there = (1, self.two_branches)
+        self.layer_scale1, self.layer_scale2 = (_scale(width, spec.layer_scale * branch) for branch in there)
+        self.res_scale1, self.res_scale2 = (_scale(width, float(spec.residual_scale * branch)) for branch in there)
         self.closing_norm = spec.closing_norm.build(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,6 +44,8 @@ class MetaFormerBlock(nn.Module):
         y = self.squeeze_excite(self.token_mixer(self.norm1(x) if self.norm_first else x))
         y = self.post_norm1(y) if self.norm_first else self.norm1(y)
         x = self.res_scale1(x) + self.drop_path1(self.layer_scale1(y))
+        if not self.two_branches:
+            return self.closing_norm(x)
         y = self.channel_mixer(self.norm2(x) if self.norm_first else x)
         y = self.post_norm2(y) if self.norm_first else self.norm2(y)
         return self.closing_norm(self.res_scale2(x) + self.drop_path2(self.layer_scale2(y)))

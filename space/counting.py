@@ -16,16 +16,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from space.arch import Architecture, Block
+from space.channel_mixers.none import NoChannelMixer
 from space.cost import Cost, Size, linear
 from space.errors import SpaceError
-from space.layers import share
+from space.layers import OncePerBatch, share
 
 
 @lru_cache(maxsize=65536)
 def block_cost(block: Block, width: int, size: Size) -> Cost:
     """Cost of one block on a map of `size`: norms, mixers and scales."""
     mixers = block.token_mixer.cost(width, size) + block.channel_mixer.cost(width, size)
-    branches = 2 if block.wiring == "metaformer" else 1
+    branches = 2 if block.wiring == "metaformer" and not isinstance(block.channel_mixer, NoChannelMixer) else 1
     norms = block.norm.cost(width) * (branches * (1 + (block.norm_at == "both"))) + block.closing_norm.cost(width)
     scales = Cost(width * branches * ((block.layer_scale > 0) + block.residual_scale))
     squeeze = Cost()
@@ -92,15 +93,22 @@ class Counted(NamedTuple):
     saved_bytes: int
 
 
+def _passed(meta: nn.Module, x: torch.Tensor) -> tuple[int, int]:
+    """Return the MACs of one pass over all images of `x`, and the elements written."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    flops, written = FlopCounterMode(display=False), _Written()
+    with sdpa_kernel(SDPBackend.MATH), flops, written:
+        meta(x)
+    return flops.get_total_flops() // 2, written.elements
+
+
 def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
     """Count a module on the meta device for one image of `shape` [1, channels, height, width], without running it.
 
-    The module itself is moved to the meta device.
+    The module itself is moved to the meta device. What is done once for all images counts whole.
     """
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
     meta = module.to("meta").train()
-    flops, written = FlopCounterMode(display=False), _Written()
     kept: dict[int, int] = {}
     owned = {id(p) for p in meta.parameters()} | {id(b) for b in meta.buffers()}
 
@@ -111,8 +119,11 @@ def counted(module: nn.Module, shape: tuple[int, ...]) -> Counted:
         return tensor
 
     x = torch.empty((PAIR, *shape[1:]), device="meta", requires_grad=True)
-    with sdpa_kernel(SDPBackend.MATH), flops, written, saved_tensors_hooks(keep, lambda t: t):
-        meta(x)
+    with saved_tensors_hooks(keep, lambda t: t):
+        of_pair = _passed(meta, x)
+    of_two_pairs = tuple(2 * count for count in of_pair)
+    if any(isinstance(m, OncePerBatch) for m in meta.modules()):
+        of_two_pairs = _passed(meta, x.new_empty(2 * PAIR, *shape[1:]))
+    macs, written = ((3 * pair - two) // PAIR for pair, two in zip(of_pair, of_two_pairs, strict=True))
     params = sum(p.numel() for p in meta.parameters() if p.requires_grad)
-    macs = flops.get_total_flops() // 2 // PAIR
-    return Counted(Cost(params, macs, written.elements // PAIR), sum(kept.values()) // PAIR)
+    return Counted(Cost(params, macs, written), sum(kept.values()) // PAIR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from space.activations import Activation, activation, activation_params
 from space.cost import Cost, Size, convolution, linear
@@ -82,6 +83,48 @@ class StridedConv(Downsample):
         """Return the cost on a map of `size` (before downsampling)."""
         norm = self.norm.cost(in_width if self.norm_at == "before" else width)
         return convolution(in_width, width, self.kernel_size, self.out_size(size), bias=self.bias) + norm
+
+
+class MergedPatches(nn.Module):
+    """Put the channels of 2 x 2 positions side by side, normalise them, project. [N, C, H, W] -> [N, width, h, w].
+
+    A map of odd height or width is filled up with zeros below and right. The four come column by column.
+    """
+
+    def __init__(self, norm: nn.Module, reduction: Pointwise) -> None:
+        super().__init__()
+        self.norm = norm
+        self.reduction = reduction
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the map."""
+        below, right = (side % 2 for side in x.shape[2:])
+        if below or right:
+            x = F.pad(x, (0, right, 0, below))
+        batch, channels, height, width = x.shape
+        patches = x.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 5, 3, 1)
+        return self.reduction(self.norm(patches.flatten(3).permute(0, 3, 1, 2)))
+
+
+class PatchMerging(Downsample):
+    """The channels of 2 x 2 positions side by side, a norm, a linear layer without bias (Swin, arXiv:2103.14030)."""
+
+    kind: Literal["patch_merging"] = "patch_merging"
+    norm: Norm = LayerNorm()
+    """The norm on the four positions' channels together."""
+
+    def build(self, in_width: int, width: int) -> nn.Module:
+        """Return a module [N, in_width, H, W] -> [N, width, h, w]."""
+        return MergedPatches(self.norm.build(4 * in_width), Pointwise(4 * in_width, width, bias=False))
+
+    def out_size(self, size: Size) -> Size:
+        """Return (h, w) for a map of (H, W): half of it, rounded up."""
+        return -(-size[0] // 2), -(-size[1] // 2)
+
+    def cost(self, in_width: int, width: int, size: Size) -> Cost:
+        """Return the cost on a map of `size` (before downsampling)."""
+        height, across = self.out_size(size)
+        return linear(4 * in_width, width, height * across, bias=False) + self.norm.cost(4 * in_width)
 
 
 class PointwiseDepthwise(nn.Module):

@@ -235,6 +235,10 @@ class TwoMaps(nn.Module):
     """A head's module that takes a second map: forward(x, lower), lower being what led into the last stage."""
 
 
+class OncePerBatch(nn.Module):
+    """A module that also works once for all images of a batch, as in making a kernel from its weights."""
+
+
 class Scale(nn.Module):
     """Multiply each channel by a learnable number: layer and residual scales. [N, C, H, W] -> the same."""
 

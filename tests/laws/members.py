@@ -35,6 +35,7 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
         {"norm_at": "after"},
         {"norm_at": "after", "kernel_size": 3, "bias": False},
     ],
+    "patch_merging": [{"norm": {"kind": "none"}}, {"norm": {"kind": "batch_norm"}}],
     "linear_head": [{"norm_at": "before_pool", "norm": {"kind": "group_norm"}}],
     "conv_head": [{"act": "star_relu", "norm": {"kind": "layer_norm"}}],
     "attention_pool_head": [{"width": 20, "head_width": 8, "output_width": 12, "norm": {"kind": "batch_norm"}}],
@@ -66,6 +67,21 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
     "focal": [{"levels": 4, "window": 5, "normalise": True}],
     "large_kernel_attention": [{"kernel_size": 5, "dilation": 2}],
     "global_local_filter": [{"height": 7, "width": 4}],
+    "selective_scan": [
+        {"ratio": 2, "states": 4, "gate": "silu", "conv_bias": True},
+        {"ratio": 1, "routes": "unidirectional", "gate": "identity", "kernel_size": 1, "output": "conv"},
+        {"ratio": 1.5, "states": 2, "routes": "bidirectional", "output": "softmax"},
+        {"ratio": 0.5, "routes": "rotation", "kernel_size": 5, "output": "norm_conv", "out_act": "gelu"},
+        {"routes": "cascade", "states": 2, "output": "sigmoid"},
+    ],
+    "mamba": [
+        {"ratio": 1, "states": 1, "kernel_size": 1, "route": "columns"},
+        {"ratio": 0.5, "states": 3, "kernel_size": 9, "route": "columns_reversed"},
+    ],
+    "s4d": [
+        {"states": 2, "spectrum": "inv", "route": "columns_reversed"},
+        {"states": 8, "spectrum": "legs", "route": "columns"},
+    ],
     "gated": [
         {**_VAN, "context": {"kind": "large_kernel_attention"}},
         {**_MOGA, "context": {"kind": "multi_order"}},
@@ -76,6 +92,7 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
         {**_VAN, "context": {"kind": "dilated_reparam", "kernel_size": 7}},
         {"context": {"kind": "inception_depthwise"}, "gate": {"kind": "recursive", "order": 4}},
         {"context": {"kind": "focal"}, "gate": {"kind": "recursive", "order": 1}},
+        {"context": {"kind": "selective_scan"}, "gate": {"kind": "linear"}},
         {"context": {"kind": "deformable", "project": False}, "gate": {"kind": "silu"}},
         {"context": {"kind": "attention"}, "gate": {"kind": "linear", "act": "silu"}, "bias": False},
         {"context": {"kind": "gated", "context": {"kind": "pool"}, "gate": {"kind": "silu"}}, "gate": {"kind": "silu"}},
