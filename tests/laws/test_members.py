@@ -10,7 +10,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-import space  # noqa: F401 -- runs discovery
+import space.arch  # noqa: F401 -- runs discovery
 from space.cost import Cost, Size
 from space.counting import counted
 from space.families import ChannelMixer, Downsample, Head, Norm, Stem, TokenMixer
