@@ -7,6 +7,7 @@ any moment therefore loses at most work in progress, never a trial.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Literal
 
 from nas.admission import Verdict
@@ -78,12 +79,15 @@ class Driver:
         """Tell whether anything is left to train."""
         return bool(self._queue) or self.done < self._settings.budget
 
-    def run(self) -> None:
+    def run(self, check: Callable[[], None] = lambda: None) -> None:
         """Keep all workers busy until the budget is spent or the space exhausted.
+
+        check:  is called between steps, and may raise to end the run.
 
         Raises:  SearchError, StoreError, ExecutorError; KeyboardInterrupt passes through.
         """
         while True:
+            check()
             if self._dispatch() or (self._executor.idle() and self._suggest()):
                 continue
             if self._executor.wait(self._heed, timeout=0):
