@@ -70,9 +70,9 @@ def _take_debug(args: list[str]) -> bool:
 
 def _user_message(error: Exception) -> str | None:
     """Return the one line to print for an error a user can mend, None for any other error."""
-    # Ours can only have been raised once its module is there; importing it here would load torch for a typing slip.
-    ours = getattr(sys.modules.get("space.errors"), "NasError", None)
-    if ours is not None and isinstance(error, ours):
+    from space.errors import NasError
+
+    if isinstance(error, NasError):
         text = str(error)
     elif callable(wording := getattr(error, "format_message", None)):
         text = f"{str(wording()).rstrip('.')}; see {_command_path(error)} --help"

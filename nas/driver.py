@@ -7,13 +7,14 @@ any moment therefore loses at most work in progress, never a trial.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Literal
 
 from nas.admission import Verdict
 from nas.events import EpochReported, FrontChanged, Listener, Notice, Rejected, Suggested, TrialFinished, TrialStarted
 from nas.executors import EpochDone, Executor, JobDone, JobFailed, Report, WorkerLost
 from nas.flight import Flight, job_of, next_evaluators
-from nas.front import FrontPoint, front_points, joined, point_of
+from nas.front import FrontPoint, description_of, front_points, joined, point_of
 from nas.objective import COUNTED, violated
 from nas.proposing import Candidate, Proposer
 from nas.settings import SearchSettings
@@ -78,12 +79,15 @@ class Driver:
         """Tell whether anything is left to train."""
         return bool(self._queue) or self.done < self._settings.budget
 
-    def run(self) -> None:
+    def run(self, check: Callable[[], None] = lambda: None) -> None:
         """Keep all workers busy until the budget is spent or the space exhausted.
+
+        check:  is called between steps, and may raise to end the run.
 
         Raises:  SearchError, StoreError, ExecutorError; KeyboardInterrupt passes through.
         """
         while True:
+            check()
             if self._dispatch() or (self._executor.idle() and self._suggest()):
                 continue
             if self._executor.wait(self._heed, timeout=0):
@@ -111,7 +115,7 @@ class Driver:
             self._proposer.admitted(row)
             self._queue.append(Flight(row, candidate.proposal, row.attempt))
             by = f"start-from {row.origin}" if row.origin else row.sampler
-            text = describe(candidate.proposal.arch)
+            text = description_of(row)
             self._emit(Suggested(row.number, row.arch_id, text, row.params or 0, row.macs or 0, by))
             return True
         self._proposer.rejected(row)
@@ -125,7 +129,9 @@ class Driver:
     def _record(self, candidate: Candidate, verdict: Verdict) -> TrialRow:
         proposal = candidate.proposal
         arch_id = proposal.arch.id
-        extra: dict[str, object] = {"activations": verdict.activations} if verdict.activations is not None else {}
+        extra: dict[str, object] = {"description": describe(proposal.arch)}
+        if verdict.activations is not None:
+            extra["activations"] = verdict.activations
         if proposal.state:
             extra["sampler"] = dict(proposal.state)
         return self._store.add_trial(

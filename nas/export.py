@@ -183,7 +183,11 @@ def _write_programs(
         return programs, left_out
     program = exported(network, shape)
     for name in formats:
-        programs.append(WRITERS[name](program, folder / FILES[name], network, shape))
+        try:
+            programs.append(WRITERS[name](program, folder / FILES[name], network, shape))
+        except Unavailable as reason:
+            left_out.append(str(reason))
+            continue
         script = files("nas.usage").joinpath(SCRIPTS[name]).read_text(encoding="utf-8")
         (folder / SCRIPTS[name]).write_text(script, encoding="utf-8")
     return programs, left_out

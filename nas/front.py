@@ -9,7 +9,6 @@ import numpy as np
 
 from nas.objective import Objective, vector
 from nas.pareto import Direction, dominates, front
-from space import Architecture, describe
 from trials.rows import TrialRow
 
 
@@ -45,6 +44,18 @@ def values_of(row: TrialRow) -> dict[str, float]:
     return {name: float(count) for name, count in counts.items() if count is not None} | dict(row.values)
 
 
+def description_of(row: TrialRow) -> str:
+    """Return the line that says what the network of a trial is: the stored one, so that PyTorch stays out of it.
+
+    Trials stored before descriptions were, and those of other programs, are described anew.
+    """
+    if isinstance(stored := row.extra.get("description"), str):
+        return stored
+    from space import Architecture, describe
+
+    return describe(Architecture.model_validate_json(row.arch_json))
+
+
 def front_rows(rows: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
     """Return the complete trials on the front, best in the first objective first.
 
@@ -73,7 +84,7 @@ def point_of(row: TrialRow, values: Mapping[str, float]) -> FrontPoint:
         values=dict(values),
         params=int(row.params or 0),
         macs=int(row.macs or 0),
-        description=describe(Architecture.model_validate_json(row.arch_json)),
+        description=description_of(row),
     )
 
 

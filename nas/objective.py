@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from space.errors import NasError, nearest
+from space.errors import NasError, explain, nearest
 from trials.measurement import METRICS
 
 LIMITED = ("params", "macs", "activations", "latency_ms")
@@ -105,6 +105,20 @@ class Limit(BaseModel):
 
 DEFAULT_OBJECTIVES = (Objective(metric="accuracy", better="max"), Objective(metric="macs", better="min"))
 """Accuracy against MACs: MACs see depth, width and resolution alike, parameters miss the resolution."""
+
+
+def objectives_in(config: Mapping[str, Any]) -> tuple[Objective, ...]:
+    """Return the objectives of a study's stored settings.
+
+    Raises:  ObjectiveError naming what cannot be read.
+    """
+    items = config.get("objectives") or DEFAULT_OBJECTIVES
+    try:
+        return tuple(
+            Objective.parse(each) if isinstance(each, str) else Objective.model_validate(each) for each in items
+        )
+    except ValidationError as error:
+        raise ObjectiveError(f"objectives: {'; '.join(explain(error, items))}") from None
 
 
 def violation(limits: Iterable[Limit], values: Mapping[str, float]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,13 +82,19 @@ def check_onnx(network: nn.Module) -> None:
 
 
 def write_onnx(program: ExportedProgram, path: Path, network: nn.Module, shape: tuple[int, int, int]) -> ProgramFacts:
-    """Write the program as one ONNX file, run it by onnxruntime and compare. Raises ProgramError, OSError."""
+    """Write the program as one ONNX file, run it by onnxruntime and compare.
+
+    Raises:  Unavailable where torch's exporter has no form for an operator; ProgramError, OSError.
+    """
     import onnx
     import onnxruntime
 
     with _quiet():
         names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
-        made = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
+        try:
+            made = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
+        except torch.onnx.OnnxExporterError as error:
+            raise Unavailable(f"onnx: not written, torch's exporter cannot translate {_untranslated(error)}") from None
     if made is None:
         raise ProgramError("onnx: torch.onnx.export returned nothing")
     made.save(path, external_data=False)
@@ -103,6 +110,14 @@ def write_onnx(program: ExportedProgram, path: Path, network: nn.Module, shape: 
 
     made_with = f"torch {torch.__version__}, onnxscript {version('onnxscript')}, onnxruntime {version('onnxruntime')}"
     return _compared(path, network, run, shape, made_with)
+
+
+def _untranslated(error: BaseException) -> str:
+    """Name the operator at the root of a failed translation."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    named = re.search(r"OpOverload\(op='([^']+)'", str(error))
+    return named[1] if named else str(error).splitlines()[0]
 
 
 WRITERS: dict[Format, Callable[[ExportedProgram, Path, nn.Module, tuple[int, int, int]], ProgramFacts]] = {

@@ -12,6 +12,7 @@ from nas.driver import Driver, SearchError
 from nas.events import Finished, Listener, Notice, Started, silent
 from nas.executors import Executor, Inline, RayPool
 from nas.front import FrontPoint, front_points
+from nas.interrupts import interruptible
 from nas.preparation import Preparation, default_device, prepare, restore
 from nas.proposing import Proposer
 from nas.samplers import sampler
@@ -130,8 +131,8 @@ def _run(
             emit(Notice(text))
         try:
             if driver.needs_workers:
-                with executor:
-                    driver.run()
+                with interruptible() as check, executor:
+                    driver.run(check)
         except KeyboardInterrupt:
             interrupted = True
         finally:

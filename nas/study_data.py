@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.figures import Curve, Dot, Mark
-from nas.front import FrontPoint, front_points, values_of
+from nas.front import FrontPoint, description_of, front_points, values_of
 from nas.objective import vector
 from nas.quantities import short
 from nas.settings import SearchSettings
-from space import Architecture, SpaceError, cost, describe
+from space import SpaceError, cost
 from space.named import model_names, named
 from trials.rows import EpochRow, StudyRow, TrialRow
 from trials.store import Store
@@ -63,7 +63,7 @@ class StudyData:
                 trial.number,
                 trial.arch_id,
                 values_of(trial),
-                describe(Architecture.model_validate_json(trial.arch_json)),
+                description_of(trial),
                 trial.number in best,
             )
             for trial in self.trials

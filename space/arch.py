@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from space.channel_mixers.mlp import Mlp
 from space.cost import Size
+from space.discover import discover
 from space.downsamples import NoDownsample
 from space.errors import SpaceError
 from space.families import ChannelMixer, Downsample, Head, Norm, Stem, TokenMixer
@@ -17,6 +18,9 @@ from space.heads import LinearHead
 from space.initial import Init
 from space.norms import BatchNorm, LayerNorm, NoNorm
 from space.spec import Spec
+
+for _where in ("stems", "downsamples", "heads", "norms", "gates", "mixers", "channel_mixers"):
+    discover(f"space.{_where}")  # before any of the types below is built: families are sealed at first use
 
 Width = Annotated[int, Field(ge=4, le=8192)]
 Depth = Annotated[int, Field(ge=1, le=128)]

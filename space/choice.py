@@ -33,7 +33,7 @@ Label = bool | int | float | str
 class Choice(BaseModel):
     """A place where a space leaves something open."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class OneOf(Choice, Generic[T]):

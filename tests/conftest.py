@@ -1,15 +1,19 @@
-"""Fixtures for every floor: a private PostgreSQL server, and the databases a store is tested on."""
+"""For every floor: how tests run side by side, a private PostgreSQL server, databases for a store, quick processes."""
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -18,7 +22,19 @@ from typing import Any, NoReturn
 import pytest
 
 PASSWORD = "not/a@secret"
+MOST_WORKERS = 4
+"""A worker has PyTorch loaded and may start trainings of its own: about 2 GB each."""
 _databases = count()
+
+# before PyTorch is imported: tensors of tests are tiny, and threads of tests that run side by side wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Tell how many processes run the tests: one a core for folders, none but this one for single files."""
+    if all(Path(str(argument).partition("::")[0]).is_file() for argument in config.args):
+        return 0
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -115,3 +131,134 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         return request.getfixturevalue("postgres_url")
     return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+# -- processes forked from one that has the slow imports behind it
+
+FORKER = """
+import json, os, signal, sys, traceback
+from importlib import import_module
+from pathlib import Path
+
+for name in sys.argv[1:]:
+    import_module(name)
+
+folders = {}
+
+def child(job):
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for name, stream in (("out", 1), ("err", 2)):
+        os.dup2(os.open(Path(job["folder"]) / name, os.O_WRONLY | os.O_CREAT), stream)
+    code = 0
+    try:
+        exec(job["code"], {"args": job["args"], "say": lambda text: os.write(1, text.encode())})
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+        code = 1
+    os._exit(code)
+
+def reap(*_):
+    while folders:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        Path(folders.pop(pid), "code").write_text(str(os.waitstatus_to_exitcode(status)))
+
+signal.signal(signal.SIGCHLD, reap)
+for line in sys.stdin:
+    job = json.loads(line)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    pid = os.fork()
+    if pid == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        child(job)
+    folders[pid] = job["folder"]
+    print(pid, flush=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+"""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process running code of a test; the code finds its arguments in `args` and speaks through `say(text)`."""
+
+    pid: int
+    folder: Path
+
+    def heard(self, text: str) -> None:
+        """Wait until the process has said `text`; fail if it ends before."""
+        out = self.folder / "out"
+        while not (out.exists() and text in out.read_text()):
+            if (self.folder / "code").exists():
+                pytest.fail(f"the process ended: {(self.folder / 'err').read_text()}")
+            time.sleep(0.002)
+
+    def kill(self) -> None:
+        """Kill the process as the machine would, and wait for its end."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.ended()
+
+    def ended(self) -> int:
+        """Wait for the end of the process and return its exit code."""
+        while not (code := self.folder / "code").exists() or not code.read_text():
+            time.sleep(0.002)
+        return int(code.read_text())
+
+    def said(self) -> str:
+        """Return what the process wrote to stdout."""
+        return (self.folder / "out").read_text()
+
+    def errors(self) -> str:
+        """Return what the process wrote to stderr."""
+        return (self.folder / "err").read_text()
+
+
+Fork = Callable[..., Child]
+
+
+def _forker(*modules: str) -> Iterator[subprocess.Popen[str]]:
+    pipes = subprocess.PIPE
+    forker = subprocess.Popen([sys.executable, "-c", FORKER, *modules], stdin=pipes, stdout=pipes, text=True)
+    yield forker
+    forker.communicate()
+
+
+@pytest.fixture(scope="session")
+def _store_forker() -> Iterator[subprocess.Popen[str]]:
+    yield from _forker("alembic.command", "trials.store")
+
+
+@pytest.fixture(scope="session")
+def _library_forker() -> Iterator[subprocess.Popen[str]]:
+    yield from _forker("numpy", "torch", "torchvision", "timm", "optuna", "plotly.graph_objects", "sklearn.datasets")
+
+
+def _fork(forker: subprocess.Popen[str], place: Path) -> Iterator[Fork]:
+    children: list[Child] = []
+
+    def start(code: str, *args: str) -> Child:
+        folder = place / f"process{len(children)}"
+        folder.mkdir()
+        assert forker.stdin is not None
+        assert forker.stdout is not None
+        forker.stdin.write(json.dumps({"code": code, "args": args, "folder": str(folder)}) + "\n")
+        forker.stdin.flush()
+        children.append(Child(int(forker.stdout.readline()), folder))
+        return children[-1]
+
+    yield start
+    for child in children:
+        if not (child.folder / "code").exists():
+            child.kill()
+
+
+@pytest.fixture
+def fork(_store_forker: subprocess.Popen[str], tmp_path: Path) -> Iterator[Fork]:
+    """Start a process that has `trials.store` imported: `fork(code, *args)`; one alive at the end is killed."""
+    yield from _fork(_store_forker, tmp_path)
+
+
+@pytest.fixture
+def fork_fresh(_library_forker: subprocess.Popen[str], tmp_path: Path) -> Iterator[Fork]:
+    """Start a process that has the libraries imported, which takes seconds, and nothing of ours."""
+    yield from _fork(_library_forker, tmp_path)

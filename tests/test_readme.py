@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +21,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 FASHION = "/usr/share/datasets/fashion-mnist"
 SMALLER = {
     "tests/golden/records": "tests/golden/records/convnextv2_atto.json.gz",
-    "--budget 200": "--budget 2 --inline",
+    "--budget 200": "--budget 2 --inline --proxy-resolution 16",
     "--budget 40": "--budget 2 --inline",
-    "params<=1M": "params<=150k",
+    "--budget 8": "--budget 4",
+    "params<=1M": "params<=40k",
 }
 
 
@@ -39,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = place / "fashion"
     images.mkdir()
     rng = np.random.default_rng(0)
-    for name, count in (("train", 300), ("t10k", 60)):
+    # a search sees thousands of images in each trial: the fewer there are, the more often, in smaller batches
+    for name, count in (("train", 1200), ("t10k", 60)):
         labels = np.arange(count, dtype=np.uint8) % 10
         pixels = rng.integers(0, 80, (count, 28, 28), dtype=np.uint8)
         for pixel, label in zip(pixels, labels, strict=True):
@@ -51,21 +55,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def shell(line: str, folder: Path) -> str:
-    nas = f"{sys.executable} -m nas"
-    line = re.sub(r"\bnas (?=[a-z])", f"{nas} ", line).replace(FASHION, str(folder / "fashion"))
-    for large, small in SMALLER.items():
-        line = line.replace(large, small)
-    if "small:7" in line:
-        front = json.loads(shell("nas front small --json", folder))
-        line = line.replace("small:7", f"small:{front[0]['trial']}")
-    if " train " in line:
-        line += " --epochs 1"
-    done = subprocess.run(
-        line, shell=True, cwd=folder, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"}, check=False
-    )
-    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    return done.stdout
+COMMAND = """
+import os, sys
+os.environ["COLUMNS"] = "160"
+os.chdir(args[0])
+from nas.__main__ import main
+code = main(args[1:])
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)
+"""
+"""What the console script does, in a process that has nothing of this project imported."""
+
+
+@pytest.fixture
+def shell(folder: Path, fork_fresh: Callable[..., Any]) -> Callable[..., str]:
+    """Run a line that begins with `nas` and may send its output into a file; return what it prints."""
+
+    def run(line: str, code: int = 0) -> str:
+        line = line.replace(FASHION, str(folder / "fashion"))
+        for large, small in SMALLER.items():
+            line = line.replace(large, small)
+        if "small:7" in line:
+            front = json.loads(run("nas front small --json"))
+            line = line.replace("small:7", f"small:{front[0]['trial']}")
+        command, _, file = line.partition(" > ")
+        program, *words = shlex.split(command)
+        assert program == "nas", line
+        assert not {"|", "<", ">", "&&", ";"} & set(words), f"a shell is needed for {line}"
+        child = fork_fresh(COMMAND, str(folder), *words, *(["--epochs", "1"] if "train" in words else []))
+        assert child.ended() == code, f"{line}\n{child.said()}{child.errors()}"
+        if file:
+            (folder / file).write_text(child.said())
+        return child.said() if code == 0 else child.errors()
+
+    return run
 
 
 def test_the_setup_commands_are_those_that_ci_runs() -> None:
@@ -75,12 +99,12 @@ def test_the_setup_commands_are_those_that_ci_runs() -> None:
     assert search == "search --space metaformer.yaml --budget 200"
 
 
-def test_every_example_runs(folder: Path) -> None:
+def test_every_example_runs(folder: Path, shell: Callable[..., str]) -> None:
     (folder / "my_space.yaml").write_text(blocks("yaml")[0])
-    assert "valid" in shell("nas space check my_space.yaml", folder)
+    assert "valid" in shell("nas space check my_space.yaml")
     for block in SHELL:
         for line in block.strip().splitlines():
-            shell(line, folder)
+            shell(line)
     for code in blocks("python"):
         done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -89,21 +113,14 @@ def test_every_example_runs(folder: Path) -> None:
             assert told in done.stdout
 
 
-def test_what_a_mistake_reads_like_is_quoted_right(folder: Path) -> None:
+def test_what_a_mistake_reads_like_is_quoted_right(folder: Path, shell: Callable[..., str]) -> None:
     (folder / "my_space.yaml").write_text(blocks("yaml")[0].replace("kind: pool", "kind: atention"))
-    done = subprocess.run(
-        [sys.executable, "-m", "nas", "space", "check", "my_space.yaml"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    error = shell("nas space check my_space.yaml", code=2)
     quoted = re.search(r"`(my_space.yaml: .*?)`", README, re.DOTALL)
     assert quoted
     start, end = " ".join(quoted[1].split()).split("...")
-    assert done.returncode == 2
-    assert start.split(": ", 1)[1].split(": ", 1)[1] in done.stderr
-    assert end in done.stderr
+    assert start.split(": ", 1)[1].split(": ", 1)[1] in error
+    assert end in error
 
 
 def test_every_command_is_in_the_readme_or_its_help() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nas.networks import FoundNetwork
+    from nas.objective import Objective
     from nas.settings import SearchSettings
     from trials.rows import StudyRow
     from trials.store import Store
@@ -33,6 +34,13 @@ def settings_of(study: StudyRow) -> SearchSettings:
     from nas.settings import SearchSettings
 
     return SearchSettings.make(**study.config)
+
+
+def objectives_of(study: StudyRow) -> Sequence[Objective]:
+    """Return the objectives of a study, without loading what its other settings need."""
+    from nas.objective import objectives_in
+
+    return objectives_in(study.config)
 
 
 def network(text: str, store: str | None) -> FoundNetwork:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.open import open_store, settings_of
+from nas.cli.open import objectives_of, open_store
 from nas.cli.options import JsonOption, StoreOption, StudyArgument, examples
 from nas.cli.output import as_json, say, table
 from nas.quantities import duration, measured
@@ -84,7 +84,7 @@ def trials(
     with open_store(store) as opened:
         row = opened.study(study)
         found = opened.trials(row.id, state=state)
-        objectives = [objective.metric for objective in settings_of(row).objectives]
+        objectives = [objective.metric for objective in objectives_of(row)]
     if json:
         as_json([_trial_json(trial) for trial in found])
     elif not found:
@@ -105,9 +105,9 @@ def front(study: StudyArgument, store: StoreOption = None, json: JsonOption = Fa
 
     with open_store(store) as opened:
         row = opened.study(study)
-        settings = settings_of(row)
-        points = front_points(opened.trials(row.id), settings.objectives)
-    metrics = [objective.metric for objective in settings.objectives]
+        objectives = objectives_of(row)
+        points = front_points(opened.trials(row.id), objectives)
+    metrics = [objective.metric for objective in objectives]
     if json:
         as_json([point.as_json() for point in points])
     elif comma:
@@ -173,12 +173,11 @@ def _seconds(trial: TrialRow) -> float | None:
 
 
 def _trial_cells(trial: TrialRow, metrics: list[str]) -> list[str]:
-    from nas.front import values_of
+    from nas.front import description_of, values_of
     from nas.front_table import unit_of
-    from space import Architecture, describe
 
     values, seconds = values_of(trial), _seconds(trial)
-    words = trial.reason or describe(Architecture.model_validate_json(trial.arch_json))
+    words = trial.reason or description_of(trial)
     return [
         str(trial.number),
         trial.state,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-import space  # noqa: F401 -- runs discovery
+import space.arch  # noqa: F401 -- runs discovery
 from space.cost import Cost, Size
 from space.families import ChannelMixer, Downsample, Head, Norm, Stem, TokenMixer
 from space.spec import Family

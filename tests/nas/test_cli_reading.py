@@ -5,12 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from nas.executors import Inline
 from nas.pareto import front
+from nas.search import run_search
+from nas.settings import SearchSettings
+from space import Architecture, describe
+from trials.evaluators.surrogate import Surrogate
 from trials.store import Store
 
 Nas = Callable[..., "object"]
@@ -99,6 +106,34 @@ def test_reading_works_on_a_store_in_a_folder_that_cannot_be_written(nas, filled
         assert nas("front", STUDY, "--store", filled).code == 0
     finally:
         filled.parent.chmod(0o755)
+
+
+READING = (
+    ["studies"],
+    ["trials", "found"],
+    ["trials", "found", "--json"],
+    ["front", "found"],
+    ["front", "found", "--csv"],
+    ["front", "found", "--json"],
+)
+
+
+def test_reading_what_a_search_has_stored_needs_no_torch(tmp_path: Path) -> None:
+    """PyTorch takes seconds to import, and the numbers and words are all in the store."""
+    path = tmp_path / "nas.db"
+    with Store.open(path) as store:
+        settings = SearchSettings.make(study="found", space="tiny", budget=3, evaluators=(Surrogate(epochs=1),))
+        run_search(store, settings, executor=Inline())
+        rows = store.trials(store.study("found").id)
+    code = (
+        "import sys\nfrom nas.__main__ import main\n"
+        f"for words in {READING!r}: assert main([*words, '--store', {str(path)!r}]) == 0\n"
+        f"print([name for name in ('torch', 'optuna', 'ray', 'plotly') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+    for row in rows:
+        assert describe(Architecture.model_validate_json(row.arch_json)) in ran.stdout
 
 
 def test_reading_makes_no_store(nas, tmp_path: Path) -> None:

@@ -221,7 +221,9 @@ def test_records_in_single_precision_have_the_wider_limit(altered: Callable[...,
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not gzip", gzip.compress(b"{"), gzip.compress(b"[]"), SMALLEST.read_bytes()[:900]]
+    "content",
+    [b"", b"not gzip", gzip.compress(b"{"), gzip.compress(b"[]"), SMALLEST.read_bytes()[:900]],
+    ids=["empty", "not gzip", "cut json", "a list", "cut gzip"],
 )
 def test_damaged_files_fail_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a_damaged.json.gz").write_bytes(content)

@@ -205,7 +205,8 @@ def as_nobody(fork: Callable[..., Any]) -> AsNobody:
 def locked_away(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that may be read and not written, in a folder that may not be written."""
     folder = tmp_path_factory.mktemp("locked")
-    for above in (folder, *folder.parents[:2]):
+    levels = 3 if "PYTEST_XDIST_WORKER" in os.environ else 2  # each worker has a folder of its own in between
+    for above in (folder, *folder.parents[:levels]):
         above.chmod(above.stat().st_mode | 0o055)
     fill(folder / "a.db")
     (folder / "a.db").chmod(0o444)
