@@ -155,11 +155,13 @@ def named(name: str) -> NamedModel:
     known = _registry()
     plain = name.removesuffix("_timm")
     stem, _, size = plain.rpartition("_")
-    for candidate in (name, f"{stem}_img{size}{name.removeprefix(plain)}", f"{stem}_img{size}", plain):
+    timm = name.removeprefix(plain)
+    for candidate in (name, f"{stem}_img{size}{timm}", f"{stem}_img{size}", plain):
         if candidate in known:
             return known[candidate]
-    if stem in known and size.removeprefix("img") == str(known[stem].resolution):
-        return known[stem]
+    for candidate in (f"{stem}{timm}", stem):
+        if candidate in known and size.removeprefix("img") == str(known[candidate].resolution):
+            return known[candidate]
     raise NasError(
         f"model: unknown name {name!r}, known are the {len(known)} of `nas models list`{nearest(name, known)}"
     )

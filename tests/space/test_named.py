@@ -128,6 +128,7 @@ def test_filters_of_another_size_are_another_function() -> None:
         ("convnext_tiny_timm", "convnext_tiny"),
         ("caformer_s18_timm", "caformer_s18_timm"),
         ("poolformer_s12_timm", "poolformer_s12_timm"),
+        ("poolformer_s12_224_timm", "poolformer_s12_timm"),
         ("caformer_s18_384", "caformer_s18_img384"),
         ("convnext_base_img384_timm", "convnext_base_img384"),
         ("focalnet_tiny_srf_timm", "focalnet_tiny_srf"),
