@@ -4,12 +4,15 @@
 
 Every network has the same stem, widths, depths, norms, channel mixers and head, and only another token mixer. The mean
 validation accuracy over the seeds and its range are printed beside parameters, MACs and CPU seconds of a training; a
-crossing's line names its parents and the difference to the better one.
+crossing's line names its parents and the difference to the better one. Trainings that diverge are counted, and left
+out of the mean.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import statistics
 import time
 from typing import Any
@@ -24,7 +27,7 @@ from space.families import TokenMixer
 from space.norms import BatchNorm
 from space.stems import Convolutional
 from trials.data import load_data
-from trials.training import PROXY_RECIPE, fit
+from trials.training import PROXY_RECIPE, TrainingFailed, fit
 
 _VAN = {"kind": "gated", "gate": {"kind": "identity"}, "mix_context": True, "act": "gelu", "shortcut": True}
 _MOGA = _VAN | {"gate": {"kind": "silu"}, "act": "silu", "decompose": True}
@@ -89,13 +92,17 @@ def main() -> None:
         begin = time.process_time()
         for seed in range(args.seeds):
             torch.manual_seed(seed)
-            found.append(100 * fit(build(arch), data, recipe, seed=seed, threads=args.threads)["accuracy"])
+            with contextlib.suppress(TrainingFailed):
+                found.append(100 * fit(build(arch), data, recipe, seed=seed, threads=args.threads)["accuracy"])
         seconds = (time.process_time() - begin) / args.seeds
+        found = found or [math.nan]
         means[name], counts = statistics.mean(found), cost(arch, 32)
         figures = f"{means[name]:7.2f}% {max(found) - min(found):6.2f} {counts.params / 1e3:7.0f}k"
+        failed = args.seeds - sum(map(math.isfinite, found))
         parents = CROSSINGS[name][1] if name in CROSSINGS else ()
         against = f"  {means[name] - max(means[p] for p in parents):+.2f} to {' and '.join(parents)}" if parents else ""
-        print(f"{name:38} {figures} {counts.macs / 1e6:6.2f}M {seconds:6.1f}{against}", flush=True)
+        lost = f"  {failed} diverged" if failed else ""
+        print(f"{name:38} {figures} {counts.macs / 1e6:6.2f}M {seconds:6.1f}{against}{lost}", flush=True)
 
 
 if __name__ == "__main__":
