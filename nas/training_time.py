@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ AIM_SECONDS = 6.0
 """Expected mean time of a trial; below the 10 s aimed at, since start-up, contention and slow networks add to it."""
 CANDIDATES = (Proxy(width=0.5, depth=0.5), Proxy(), Proxy(width=0.25, depth=0.25), Proxy(width=0.125, depth=0.25))
 """Twins from large to small; the first that meets the aim is taken, else the last."""
-DRAWS = 8
-STEP_MACS = 1.5e9
+DRAWS = 12
+"""Points that are measured: mixers of equal MACs differ by an order of magnitude in seconds, on a CPU above all."""
+STEP_MACS = 1e9
 """Work of a measured step: well under a second on one core."""
 BACKWARD = 3
 """A training step costs about three forward passes."""
@@ -89,15 +91,17 @@ def choose_size(question: Question) -> Estimate:
     fixed = given_size(question)
     if fixed is not None:
         points = _drawn(question, fixed)
-        return Estimate(fixed, _seconds(question, fixed, points, _rate(question, fixed, points)))
+        return Estimate(fixed, _seconds(question, fixed, points, _rates(question, fixed, points)))
     twins = [question.twin(proxy) for proxy in CANDIDATES]
     points = _drawn(question, twins[-1])
-    rate = _rate(question, twins[-1], points)
-    estimates = [Estimate(size, _seconds(question, size, points, rate)) for size in twins]
+    rates = _rates(question, twins[-1], points)
+    estimates = [Estimate(size, _seconds(question, size, points, rates)) for size in twins]
     if question.train_as is None:
         full = question.full()
         with contextlib.suppress(NasError):  # no network meets the limits at the data's own resolution: only twins can
-            estimates.insert(0, Estimate(full, _seconds(question, full, _drawn(question, full), rate)))
+            others = _drawn(question, full)
+            middle = statistics.harmonic_mean([rate for rate in rates if rate] or [math.inf])
+            estimates.insert(0, Estimate(full, _seconds(question, full, others, [middle] * len(others))))
     return next((each for each in estimates if each.seconds <= AIM_SECONDS), estimates[-1])
 
 
@@ -110,33 +114,38 @@ def _drawn(question: Question, size: TrainingSize) -> list[Architecture]:
     return [arch for arch in found if arch is not None]
 
 
-def _seconds(question: Question, size: TrainingSize, points: Sequence[Architecture], rate: float) -> float:
-    """Return the expected mean seconds of training these points, inf where none of them can be trained at this size."""
+def _seconds(
+    question: Question, size: TrainingSize, points: Sequence[Architecture], rates: Sequence[float | None]
+) -> float:
+    """Return the expected mean seconds of training these points, inf where none of them can be trained at this size.
+
+    `rates` are the MACs per second of each; None: it could not be measured, and counts as the mean of the others.
+    """
     data, recipe = question.data, question.recipe.for_data(len(question.data.train))
     epochs = recipe.epochs or 1
     trained = epochs * min(len(data.train), recipe.epoch_images or len(data.train))
     judged = epochs * min(len(data.validation), recipe.validation_images or len(data.validation))
-    macs: list[int] = []
-    for arch in points:
+    seconds: list[float] = []
+    for arch, rate in zip(points, rates, strict=True):
         with contextlib.suppress(SpaceError):  # this one leaves nothing of such small images
-            macs.append(size.training_cost(arch).macs)
-    if not macs:
-        return math.inf
-    return (BACKWARD * trained + judged) * sum(macs) / len(macs) / rate
+            if rate is not None:
+                seconds.append((BACKWARD * trained + judged) * size.training_cost(arch).macs / rate)
+    return statistics.fmean(seconds) if seconds else math.inf
 
 
-def _rate(question: Question, size: TrainingSize, points: Sequence[Architecture]) -> float:
-    """Measure the MACs per second of a training step on two of the larger points, which dominate the mean time."""
-    ordered = sorted(points, key=lambda arch: size.training_cost(arch).macs)
-    macs = seconds = 0.0
+def _rates(question: Question, size: TrainingSize, points: Sequence[Architecture]) -> list[float | None]:
+    """Measure the MACs per second of a training step on each point; None where it leaves nothing of such images."""
+    rates: list[float | None] = []
     with torch.random.fork_rng(devices=[]), torch_threads(question.threads):
-        for index in (len(ordered) // 2, len(ordered) * 3 // 4):
-            arch = ordered[index]
-            each = size.training_cost(arch).macs
-            batch = int(max(2, min(64, STEP_MACS / (BACKWARD * each))))
-            seconds += _timed_step(size.twin(arch), size.resolution, batch, question.device)
-            macs += BACKWARD * each * batch
-    return macs / seconds
+        for arch in points:
+            try:
+                macs = BACKWARD * size.training_cost(arch).macs
+                batch = int(max(2, min(64, STEP_MACS / macs)))
+                seconds = _timed_step(size.twin(arch), size.resolution, batch, question.device)
+                rates.append(macs * batch / seconds)
+            except SpaceError:
+                rates.append(None)
+    return rates
 
 
 def _timed_step(arch: Architecture, side: int, batch: int, device: str) -> float:

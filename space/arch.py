@@ -96,6 +96,20 @@ class Architecture(Spec):
     """How the weights start; a stem's or downsampler's own `init` says more where this is normal."""
 
     @model_validator(mode="after")
+    def _tokens(self) -> Architecture:
+        if self.head.tokens_read() > self.stem.tokens():
+            raise ValueError(
+                f"head: {self.head.kind!r} reads {self.head.tokens_read()} class tokens, the stem {self.stem.kind!r} "
+                f"writes {self.stem.tokens()}; use a stem with class tokens or another head"
+            )
+        if self.stem.in_a_row() and any(not isinstance(s.downsample, NoDownsample) for s in self.stages):
+            raise ValueError(
+                f"stem: {self.stem.kind!r} lays the patches in a row, which no downsampler halves; "
+                "use 'none' between stages or another stem"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _joints(self) -> Architecture:
         for index, stage in enumerate(self.stages):
             none = isinstance(stage.downsample, NoDownsample)

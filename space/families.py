@@ -35,6 +35,18 @@ class Stem(Family):
         """Return (h, w) for an image of (H, W)."""
         raise NotImplementedError
 
+    def patches(self, size: Size) -> Size:
+        """Return the rows and columns of the map for an image of (H, W), also where it lays them in one row."""
+        return self.out_size(size)
+
+    def in_a_row(self) -> bool:
+        """Say whether the map is a column of class tokens and patches, which no downsampler halves."""
+        return False
+
+    def tokens(self) -> int:
+        """Return how many class tokens stand before the patches of the map."""
+        return 0
+
     def cost(self, in_channels: int, width: int, size: Size) -> Cost:
         """Return the cost on an image of `size`."""
         raise NotImplementedError
@@ -136,6 +148,10 @@ class Head(Family):
     def cost(self, width: int, classes: int, size: Size) -> Cost:
         """Return the cost on a map of `size`."""
         raise NotImplementedError
+
+    def tokens_read(self) -> int:
+        """Return how many class tokens of the stem it needs; most average over all positions."""
+        return 0
 
     def build_above(self, lower_width: int, width: int, classes: int, *, dropout: float = 0.0) -> nn.Module:
         """Return the module as head of a network; a `space.layers.TwoMaps` one also sees what led into the last stage.

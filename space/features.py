@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from space.arch import Architecture
+from space.cost import Size
 
 _SIDE = 4096
 """Side of the images by which strides are told, in pixels."""
@@ -45,17 +46,27 @@ class FeatureNetwork(nn.Module):
         self.architecture = arch
         self.feature_info = FeatureInfo(
             tuple(stage.width for stage in arch.stages),
-            tuple(round(_SIDE / size[0]) for size in arch.sizes(_SIDE)),
+            tuple(round(_SIDE / size[0]) for size in _rows(arch, (_SIDE, _SIDE))),
         )
         self.stem = cast("nn.Module", network.stem)
         for name, stage in zip(self.feature_info.module_name(), cast("nn.Sequential", network.stages), strict=True):
             self.add_module(name, stage)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the map of each stage, [N, width, H // stride, W // stride] but for rounding at the stem."""
+        """Return the map of each stage, [N, width, H // stride, W // stride] but for rounding at the stem.
+
+        A stem that lays its patches in a row has them back as a map, without class tokens.
+        """
+        stem = self.architecture.stem
+        rows = stem.patches((x.shape[2], x.shape[3])) if stem.in_a_row() else None
         x = self.stem(x)
         maps: list[Tensor] = []
         for name in self.feature_info.module_name():
             x = self.get_submodule(name)(x)
-            maps.append(x)
+            maps.append(x if rows is None else x[:, :, stem.tokens() :].reshape(x.shape[0], x.shape[1], *rows))
         return maps
+
+
+def _rows(arch: Architecture, size: Size) -> tuple[Size, ...]:
+    """Return the size of each stage's map for images of `size`, patches in a row as the map they were."""
+    return (arch.stem.patches(size),) * len(arch.stages) if arch.stem.in_a_row() else arch.sizes(size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -144,6 +145,47 @@ class ConvHead(Head):
         hidden = share(width, self.ratio)
         conv = linear(width, hidden, size[0] * size[1], bias=False)
         return conv + self.norm.cost(hidden) + Cost(activation_params(self.act)) + linear(hidden, classes)
+
+
+class TokenLinears(nn.Module):
+    """The first positions, a norm, a linear layer for each, their mean. [N, C, L, 1] -> [N, classes]."""
+
+    def __init__(self, norm: nn.Module, fcs: list[Linear], dropout: float) -> None:
+        super().__init__()
+        self.norm = norm
+        self.dropout = nn.Dropout(dropout)
+        self.fcs = nn.ModuleList(fcs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        tokens = self.dropout(self.norm(x[:, :, : len(self.fcs)])[..., 0])
+        logits = [fc(tokens[:, :, index]) for index, fc in enumerate(self.fcs)]
+        return torch.stack(logits).mean(dim=0)
+
+
+class ClassTokenHead(Head):
+    """A linear layer on the class token (ViT, arXiv:2010.11929); with more tokens the mean of theirs.
+
+    So distilled DeiTs answer (arXiv:2012.12877, sec. 3, "joint classifiers"); here the mean is also what is trained.
+    """
+
+    kind: Literal["class_token_head"] = "class_token_head"
+    class_tokens: Annotated[int, Field(ge=1, le=16)] = 1
+    """Class tokens that are read; the stem writes at least so many."""
+    norm: Norm = LayerNorm()
+    """The norm before the linear layers."""
+
+    def tokens_read(self) -> int:
+        """Return the number of class tokens."""
+        return self.class_tokens
+
+    def build(self, width: int, classes: int, *, dropout: float = 0.0) -> nn.Module:
+        """Return a module [N, width, L, 1] -> [N, classes]; `dropout` acts before the linear layers."""
+        return TokenLinears(self.norm.build(width), [Linear(width, classes) for _ in range(self.class_tokens)], dropout)
+
+    def cost(self, width: int, classes: int, size: Size) -> Cost:
+        """Return the cost on a map of any size."""
+        return linear(width, classes) * self.class_tokens + self.norm.cost(width)
 
 
 class AttentionPool(TwoMaps):

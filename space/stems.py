@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from space.activations import Activation, activation, activation_params
 from space.cost import Cost, Size, convolution, linear
 from space.families import Norm, Stem
-from space.layers import Conv2d, Pointwise, Reducing, out_size
-from space.norms import BatchNorm, LayerNorm
+from space.layers import INITIAL_DEVIATION, Conv2d, Pointwise, Reducing, out_size
+from space.norms import BatchNorm, LayerNorm, NoNorm
 
 
 class ConvNorm(nn.Module):
@@ -176,3 +178,81 @@ class Separable(Stem):
         total += linear(width, width, half[0] * half[1], bias=False)
         total += convolution(width, width, 3, quarter, groups=width, bias=False)
         return total + (self.norm.cost(width) + Cost(activation_params(self.act))) * 4
+
+
+class EmbeddedPatches(nn.Module):
+    """Patches in a row, learnable tokens before them, plus what says where each stands. [N, K, H, W] -> [N, C, L, 1].
+
+    `position` holds the embeddings of the tokens, then those of a square grid of patches row by row; images of another
+    size read them by bicubic interpolation, as DeiT is brought to larger images (arXiv:2012.12877, sec. 3).
+    """
+
+    def __init__(self, conv: Reducing, norm: nn.Module, width: int, tokens: int, grid: int) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = norm
+        self.grid = grid
+        self.token = nn.Parameter(torch.empty(tokens, width))
+        self.position = nn.Parameter(torch.empty(tokens + grid * grid, width))
+        for parameter in (self.token, self.position):
+            nn.init.trunc_normal_(parameter, std=INITIAL_DEVIATION)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed the patches and put them in a row."""
+        x = self.norm(self.conv(x))
+        tokens = self.token + self.position[: self.token.shape[0]]
+        patches = x.flatten(2) + self._positions(x.shape[2], x.shape[3])
+        return torch.cat([tokens.T.expand(x.shape[0], -1, -1), patches], dim=2)[..., None]
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        """Return the embeddings of a grid of patches [C, height * width]."""
+        grid = self.position[self.token.shape[0] :].T
+        if (height, width) == (self.grid, self.grid):
+            return grid
+        square = grid.reshape(1, -1, self.grid, self.grid)
+        return F.interpolate(square, (height, width), mode="bicubic", align_corners=False)[0].flatten(1)
+
+
+class PatchSequence(Stem):
+    """Patches in a row behind class tokens, with learnable position embeddings (ViT, arXiv:2010.11929, eq. 1).
+
+    Its map is a column of positions: the class tokens, then the patches row by row. It keeps one resolution, and suits
+    mixers for sequences.
+    """
+
+    kind: Literal["patch_sequence"] = "patch_sequence"
+    patch: Annotated[int, Field(ge=1, le=32)] = 16
+    """Side of a patch in pixels, and the stride. Pixels left over at the lower and right edge are not seen."""
+    class_tokens: Annotated[int, Field(ge=0, le=16)] = 1
+    """Learnable tokens before the patches: one in ViT, with the distillation token two in DeiT (arXiv:2012.12877)."""
+    grid: Annotated[int, Field(ge=1, le=256)] = 14
+    """Patches along a side of the images that the position embeddings are for; other sizes interpolate between them."""
+    norm: Norm = NoNorm()
+    """The norm of the embedded patches."""
+
+    def build(self, in_channels: int, width: int) -> nn.Module:
+        """Return a module [N, in_channels, H, W] -> [N, width, class_tokens + h * w, 1]."""
+        conv = Reducing(in_channels, width, self.patch, self.patch, 0)
+        return EmbeddedPatches(conv, self.norm.build(width), width, self.class_tokens, self.grid)
+
+    def patches(self, size: Size) -> Size:
+        """Return the rows and columns of patches in an image of (H, W)."""
+        return out_size(size, self.patch, self.patch, 0)
+
+    def out_size(self, size: Size) -> Size:
+        """Return (class_tokens + h * w, 1) for an image of (H, W)."""
+        height, width = self.patches(size)
+        return self.class_tokens + height * width, 1
+
+    def in_a_row(self) -> bool:
+        """Return True."""
+        return True
+
+    def tokens(self) -> int:
+        """Return the number of class tokens."""
+        return self.class_tokens
+
+    def cost(self, in_channels: int, width: int, size: Size) -> Cost:
+        """Return the cost on an image of `size`."""
+        learned = width * (2 * self.class_tokens + self.grid**2)
+        return convolution(in_channels, width, self.patch, self.patches(size)) + self.norm.cost(width) + Cost(learned)

@@ -29,6 +29,13 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
     "patchify": [{"patch": 1}, {"patch": 16, "norm": {"kind": "none"}}, {"norm": {"kind": "batch_norm"}}],
     "overlapping_patch": [{"kernel_size": 3, "stride": 4, "padding": 0, "init": "fan_in"}, {"padding": 30}],
     "convolutional": [{"layers": 1}, {"layers": 4, "act": "star_relu", "norm": {"kind": "batch_norm"}}],
+    "patch_sequence": [{"patch": 4, "class_tokens": 2, "grid": 3}, {"patch": 8, "class_tokens": 0, "grid": 1}],
+    "class_token_head": [{"norm": {"kind": "none"}}],
+    "window_attention": [
+        {"window": 3, "shifted": True, "head_width": 5},
+        {"window": 2, "shifted": True, "bias": False},
+        {"window": 5, "head_width": 64},
+    ],
     "strided_conv": [
         {"kernel_size": 3, "norm_at": "after", "norm": {"kind": "batch_norm"}},
         {"kernel_size": 3, "norm": {"kind": "none"}, "init": "fan_in"},
