@@ -71,12 +71,11 @@ class WindowedAttention(nn.Module):
     def _attend(self, x: Tensor, scores: Tensor) -> Tensor:
         """Attend within windows [N, windows, L, C], `scores` [windows or 1, heads, L, L] added."""
         query, key, value = self.qkv(x).unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5).unbind(0)
-        if scores.shape[0] > 1:
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=scores[None])
-        else:  # one batch of windows, which faster kernels take
-            query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=scores)
-        return mixed.reshape(*x.shape[:2], *mixed.shape[-3:]).transpose(2, 3).flatten(3)
+        # scores of each window go along as heads of their own, those of all windows along the batch
+        first = 1 if scores.shape[0] > 1 else 0
+        query, key, value = (each.flatten(first, first + 1) for each in (query, key, value))
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=scores.flatten(0, 1)[None])
+        return mixed.reshape(*x.shape[:2], self.heads, *mixed.shape[2:]).transpose(2, 3).flatten(3)
 
     def _scores(self, rows: Axis, columns: Axis, size: Size) -> Tensor:
         """Return what is added to the scores of each window [windows, heads, L, L], one for all where they agree."""
