@@ -6,6 +6,7 @@ training; that it equals the count is a law of the test suite, for every mixer a
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from space.arch import Architecture, Block
 from space.channel_mixers.none import NoChannelMixer
 from space.cost import Cost, Size, linear
 from space.errors import SpaceError
+from space.flop_rule import FlopRule, PublishedFlops
 from space.layers import OncePerBatch, share
 
 
@@ -64,6 +66,25 @@ def merged_cost(arch: Architecture, resolution: int | Size = 224) -> Cost | None
     """Return the cost of the form that `Network.reparameterize` leaves, or None where nothing of `arch` is merged."""
     merged = arch.merged()
     return None if merged == arch else cost(merged, resolution)
+
+
+def published_flops(arch: Architecture, resolution: int | Size = 224) -> PublishedFlops | None:
+    """Return what `arch` counts for one image by the rules its operators were published with.
+
+    None where the papers of all its operators count MACs, as `cost` does.
+    """
+    added: Counter[FlopRule] = Counter()
+    for stage, size in zip(arch.stages, arch.sizes(resolution), strict=True):
+        for block, times in Counter(stage.blocks()).items():
+            for rule, flops in block.token_mixer.added_flops(stage.width, size).items():
+                added[rule] += flops * times
+    if not added:
+        return None
+    without = "".join(f", without {rule.left_out}" for rule in added if rule.left_out)
+    words = " + ".join(["MACs", *(rule.adds for rule in added)])
+    return PublishedFlops(
+        cost(arch, resolution).macs + added.total(), words + without, ", ".join(rule.source for rule in added)
+    )
 
 
 class _Written(TorchDispatchMode):

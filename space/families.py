@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from space.cost import Cost, Size
+from space.flop_rule import FlopRule
 from space.spec import Family
 
 
@@ -78,6 +79,10 @@ class TokenMixer(Family):
     def cost(self, width: int, size: Size) -> Cost:
         """Return the cost on a map of `size`. Raises SpaceError where the mixer cannot run at that size."""
         raise NotImplementedError
+
+    def added_flops(self, width: int, size: Size) -> dict[FlopRule, int]:
+        """Return what published counts add to the MACs of `cost`, by rule; most add nothing."""
+        return {}
 
     def at_size(self, size: Size) -> TokenMixer:
         """Return the same mixer fitted to maps of `size`; most fit any size and return themselves."""

@@ -11,18 +11,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
 from space.arch import Architecture, Block, Stage
 from space.build import Network, on_meta
+from space.counting import cost, published_flops
 from space.discover import discover
 from space.downsamples import NoDownsample
 from space.errors import NasError, nearest
 from space.families import Downsample, Norm
 from space.keys import KeyFormat, load
 from space.norms import NoNorm
+
+PLAIN = "IN-1K"
+"""Supervised training on ImageNet-1K from initial weights and nothing else."""
 
 Form = Literal["training", "merged"]
 """A network as it is trained, or with branches and norms merged for use (`Architecture.merged`)."""
@@ -35,13 +39,14 @@ class Published:
     params_m: float
     """Parameters in millions."""
     macs_g: float | None
-    """Multiply-accumulates of one image in billions (sources often call them FLOPs); None where not given."""
+    """Multiply-accumulates of one image in billions (sources often call them FLOPs), or what the source counts by a
+    rule of its own (`space.flop_rule`); None where not given."""
     top1: float | None
     """ImageNet-1K accuracy in percent; None where not given."""
     input: int
     """Side of the images in pixels."""
     pretrain: str
-    """Images seen before or instead of supervised ImageNet-1K training."""
+    """What the weights come from; `PLAIN` where that is labelled ImageNet-1K images alone."""
     source: str
     classes: int = 1000
     """Classes of the head that parameters and MACs were counted with."""
@@ -72,6 +77,27 @@ class NamedModel:
     """Further sides of images that weights are published for without results."""
     published_form: Form = "training"
     """The form whose parameters and MACs they count: `arch`, or `arch.merged()`."""
+
+
+class Recounted(NamedTuple):
+    """What this project counts where a source published a figure: the same form, head, share of zeros and rule."""
+
+    params: float
+    flops: float
+    """MACs, or more by the published rule; the zeros of a sparse network count as if spread evenly."""
+    deviation: float | None
+    """Of `flops` from the published figure, in percent of that; None where nothing was published."""
+
+
+def recounted(model: NamedModel, figure: Published) -> Recounted:
+    """Return parameters and MACs of a network under the terms of one of its published results."""
+    form = model.arch.merged() if model.published_form == "merged" else model.arch
+    arch = form.model_copy(update={"classes": figure.classes})
+    counts, ruled = cost(arch, figure.input), published_flops(arch, figure.input)
+    zeros = figure.sparsity * sum(p.numel() for p in on_meta(arch).parameters() if p.ndim > 1) if figure.sparsity else 0
+    flops = (counts.macs if ruled is None else ruled.flops) * (1 - figure.sparsity)
+    deviation = None if figure.macs_g is None else 100 * (flops / (1e9 * figure.macs_g) - 1)
+    return Recounted(counts.params - zeros, flops, deviation)
 
 
 Figures = tuple[float, float | None, float | None, int, str]

@@ -4,7 +4,7 @@ A route is one way through a map. Each has parameters of its own; they are kept 
 
 What it counts as: the projections are matrix products and count as MACs. The recurrence itself is element-wise (an
 exponential, products and a sum over N states that no matrix product computes), so it counts none, as a norm or an
-activation does; `scan_flops` states what the published networks add for it.
+activation does; `SCAN` and `scan_flops` state what the published networks add for it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ops import selective_scan
 from space.cost import Cost, Size, linear, matrix_product
+from space.flop_rule import FlopRule
 
 States = Annotated[int, Field(ge=1, le=256)]
 """States of each channel (N in arXiv:2312.00752)."""
@@ -32,11 +33,15 @@ def step_rank(width: int) -> int:
     return -(-width // 16)
 
 
-def scan_flops(width: int, routes: int, states: int, size: Size) -> int:
-    """Return what published counts add for the scan of `width` channels along each route: 9 L D N + L D.
+SCAN = FlopRule(
+    "9 L D N + L D for a scan of L positions, D channels times routes, N states",
+    "github.com/state-spaces/mamba/issues/110",
+    "what VMamba's tables add for norms (5 an element, at most 1 %)",
+)
 
-    D is width * routes, L the positions (github.com/state-spaces/mamba/issues/110, read as MACs by VMamba's tables).
-    """
+
+def scan_flops(width: int, routes: int, states: int, size: Size) -> int:
+    """Return what published counts add, by the rule `SCAN`, for the scan of `width` channels along each route."""
     return (9 * states + 1) * size[0] * size[1] * width * routes
 
 

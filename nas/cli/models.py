@@ -14,7 +14,7 @@ from nas.tables import Column
 
 if TYPE_CHECKING:
     from nas.golden import Verified
-    from space.named import NamedModel
+    from space.named import NamedModel, Published
 
 ModelArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model; nas models list shows them.")]
 GoldenOption = Annotated[
@@ -51,17 +51,20 @@ def list_models(json: JsonOption = False) -> None:
 
 @app.command(epilog=examples("nas models show convnext_tiny", "nas models show caformer_s18 --json"))
 def show(name: ModelArgument, json: JsonOption = False) -> None:
-    """Show a named model: its point, what it costs, and the published figures with their source."""
+    """Show a named model: its point, what it costs, and the published figures with their source.
+
+    Beside each published figure stands what is counted here in the same form and by the same rule, and how far the two
+    are apart.
+    """
     from nas.networks import as_yaml
     from space import cost, describe
-    from space.counting import merged_cost
+    from space.counting import merged_cost, published_flops
     from space.named import named
 
     model = named(name)
     if json:
         point = model.arch.model_dump(mode="json", exclude_defaults=True)
-        published = [_published(entry) for entry in model.published]
-        as_json(_summary(model) | {"drop_path": model.drop_path, "published": published, "point": point})
+        as_json(_summary(model) | {"drop_path": model.drop_path, "point": point})
         return
     counts = cost(model.arch, model.resolution)
     line(f"{model.name} ({model.family}): {describe(model.arch)}")
@@ -69,14 +72,19 @@ def show(name: ModelArgument, json: JsonOption = False) -> None:
     line(f"cost at {model.resolution} px: {_costs(counts)}")
     if (merged := merged_cost(model.arch, model.resolution)) is not None:
         line(f"merged after training: {_costs(merged)}")
+    ruled = published_flops(model.arch, model.resolution)
+    if ruled is not None:
+        line(f"by the published rule: {ruled.flops:,} FLOPs = {ruled.rule} ({ruled.source})")
     line(f"drop path in the published training: {model.drop_path:g}")
     line()
     if model.published:
-        columns = [Column(t, right=True) for t in ("input", "top-1", "params", "MACs")]
-        table(
-            [*columns, Column("pre-training"), Column("source", long=True)],
-            [_published_cells(e) for e in model.published],
-        )
+        titles = ("input", "top-1", "params", "MACs" if ruled is None else "FLOPs", "ours")
+        columns = [
+            *(Column(title, right=True) for title in titles),
+            Column("pre-training"),
+            Column("source", long=True),
+        ]
+        table(columns, [_published_cells(model, entry) for entry in model.published])
         for note in _notes(model):
             line(note)
         line()
@@ -127,7 +135,8 @@ def _notes(model: NamedModel) -> list[str]:
     notes = ["parameters and MACs are those of the merged form"] if model.published_form == "merged" else []
     if sparsity := max(entry.sparsity for entry in model.published):
         notes.append(
-            f"parameters and MACs count the weights that sparse training left, {100 * (1 - sparsity):.0f} % of them"
+            f"parameters and MACs count the weights that sparse training left, {100 * (1 - sparsity):.0f} % of them; "
+            "ours as if that were so in every layer"
         )
     return notes
 
@@ -138,8 +147,9 @@ def _costs(counts: Any) -> str:
 
 def _summary(model: NamedModel) -> dict[str, Any]:
     from space import cost
-    from space.counting import merged_cost
+    from space.counting import merged_cost, published_flops
 
+    ruled = published_flops(model.arch, model.resolution)
     counts, merged = cost(model.arch, model.resolution), merged_cost(model.arch, model.resolution)
     return {
         "name": model.name,
@@ -149,16 +159,21 @@ def _summary(model: NamedModel) -> dict[str, Any]:
         "params": counts.params,
         "macs": counts.macs,
         "activations": counts.activations,
+        "published_rule": None if ruled is None else ruled._asdict(),
         "merged": None if merged is None else merged._asdict(),
-        "published": [_published(entry) for entry in model.published],
+        "published": [_published(model, entry) for entry in model.published],
         "published_form": model.published_form,
         "source": model.source,
     }
 
 
-def _published(entry: Any) -> dict[str, Any]:
+def _published(model: NamedModel, entry: Published) -> dict[str, Any]:
+    from space.named import recounted
+
     names = ("params_m", "macs_g", "top1", "input", "pretrain", "source", "classes", "sparsity")
-    return {name: getattr(entry, name) for name in names}
+    ours = recounted(model, entry)
+    counted = {"params": round(ours.params), "flops": round(ours.flops), "deviation_percent": ours.deviation}
+    return {name: getattr(entry, name) for name in names} | {"counted": counted}
 
 
 def _cells(model: NamedModel) -> list[str]:
@@ -177,15 +192,19 @@ def _cells(model: NamedModel) -> list[str]:
     ]
 
 
-def _published_cells(entry: Any) -> list[str]:
+def _published_cells(model: NamedModel, entry: Published) -> list[str]:
+    from space.named import recounted
+
     def number(value: float | None, unit: str) -> str:
         return "-" if value is None else f"{value:g}{unit}"
 
+    ours = recounted(model, entry)
     return [
         number(entry.input, " px"),
         number(entry.top1, " %"),
         number(entry.params_m, "M" if entry.classes == 1000 else f"M ({entry.classes} classes)"),
         number(entry.macs_g, "G"),
+        f"{ours.flops / 1e9:.4g}G" + ("" if ours.deviation is None else f" ({ours.deviation:+.1f} %)"),
         entry.pretrain or "-",
         entry.source or "-",
     ]

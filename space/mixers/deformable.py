@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from ops import dcnv3, dcnv4
 from space.cost import Cost, Size, convolution, linear
 from space.families import TokenMixer
+from space.flop_rule import FlopRule
 from space.layers import Conv2d, LayerNorm2d, OwnStart, Pointwise, odd
 
 NORM_EPS = 1e-6
+SAMPLING = FlopRule(
+    "5 a tap, channel and position of deformable sampling", "OpenGVLab/InternImage@31c962d detection/get_flops.py"
+)
+"""DCNv4's authors count so too (OpenGVLab/DCNv4@4b848f7 segmentation/get_flops.py)."""
 FILLED_TO = 8
 """DCNv4 writes offsets and weights as one tensor, filled up to a multiple of so many channels."""
 
@@ -131,8 +136,8 @@ class Deformable(TokenMixer):
     Channels are divided evenly: into width // group_width groups or, where that many do not divide the width, into the
     next smaller number that does, at least one.
 
-    The cost leaves out the sampling itself, element-wise work (4 products for a bilinear sample, 1 for its weight: 5 a
-    tap, channel and position by InternImage's own count); it holds all linear layers and convolutions.
+    The cost leaves out the sampling itself, element-wise work (4 products for a bilinear sample, 1 for its weight, by
+    InternImage's own count, see `added_flops`); it holds all linear layers and convolutions.
     """
 
     kind: Literal["deformable"] = "deformable"
@@ -189,3 +194,7 @@ class Deformable(TokenMixer):
             return total + linear(width, self.packed(width), positions)
         told = linear(width, 2 * groups * self.taps, positions) + linear(width, groups * self.taps, positions)
         return total + told + Cost(2 * width)
+
+    def added_flops(self, width: int, size: Size) -> dict[FlopRule, int]:
+        """Return what InternImage's count adds for the sampling on a map of `size`."""
+        return {SAMPLING: 5 * size[0] * size[1] * self.taps * width}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from space.activations import GateActivation, activation
 from space.cost import Cost, Size, linear
 from space.families import Gate, Norm, TokenMixer
+from space.flop_rule import FlopRule
 from space.layers import Guided, Pointwise
 from space.norms import NoNorm
 
@@ -95,6 +96,10 @@ class Gated(TokenMixer):
         if self.mix_context:
             total += linear(inner, inner, positions, bias=self.bias)
         return total + self.norm.cost(width) + Cost(inner * self.decompose)
+
+    def added_flops(self, width: int, size: Size) -> dict[FlopRule, int]:
+        """Return what published counts add for the context."""
+        return self.context.added_flops(self.gate.widths(width)[1], size)
 
     def at_size(self, size: Size) -> TokenMixer:
         """Return the same mixer with its context fitted to maps of `size`."""

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from space.cost import Cost, Size, convolution, linear
 from space.families import TokenMixer
+from space.flop_rule import FlopRule
 from space.layers import Pointwise, Ratio, share
 from space.route import Route, lay, read
-from space.selective_ssm import SelectiveSsm, States, scan_flops, ssm_cost, step_rank
+from space.selective_ssm import SCAN, SelectiveSsm, States, scan_flops, ssm_cost, step_rank
 
 
 class MambaBlock(nn.Module):
@@ -62,12 +63,12 @@ class Mamba(TokenMixer):
         return MambaBlock(width, share(width, self.ratio), self.states, self.kernel_size, self.route)
 
     def cost(self, width: int, size: Size) -> Cost:
-        """Return the cost on a map of `size`; the scan itself has no matrix products, see `space.selective_ssm`."""
+        """Return the cost on a map of `size`; the scan itself has no matrix products, see `added_flops`."""
         inner, positions = share(width, self.ratio), size[0] * size[1]
         total = linear(width, 2 * inner, positions, bias=False) + linear(inner, width, positions, bias=False)
         total += convolution(inner, inner, (1, self.kernel_size), (1, positions), groups=inner)
         return total + ssm_cost(inner, step_rank(width), self.states, 1, positions)
 
-    def scan_flops(self, width: int, size: Size) -> int:
+    def added_flops(self, width: int, size: Size) -> dict[FlopRule, int]:
         """Return what published counts add for the scan on a map of `size`."""
-        return scan_flops(share(width, self.ratio), 1, self.states, size)
+        return {SCAN: scan_flops(share(width, self.ratio), 1, self.states, size)}

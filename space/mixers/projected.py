@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from space.activations import Activation, activation, activation_params
 from space.cost import Cost, Size, linear
 from space.families import Norm, TokenMixer
+from space.flop_rule import FlopRule
 from space.layers import Pointwise, Ratio, share
 from space.norms import BatchNorm
 
@@ -69,6 +70,10 @@ class Projected(TokenMixer):
         )
         norms = self.norm.cost(hidden) + self.norm.cost(width) + Cost(2 * activation_params(self.act))
         return projections + norms + self.inner.cost(hidden, size)
+
+    def added_flops(self, width: int, size: Size) -> dict[FlopRule, int]:
+        """Return what published counts add for the inner mixer."""
+        return self.inner.added_flops(share(width, self.ratio), size)
 
     def at_size(self, size: Size) -> TokenMixer:
         """Return the same mixer with its inner one fitted to maps of `size`."""

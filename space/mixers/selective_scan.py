@@ -13,8 +13,9 @@ from ops import cross_merge, cross_scan
 from space.activations import GateActivation, activation
 from space.cost import Cost, Size, convolution, linear
 from space.families import TokenMixer
+from space.flop_rule import FlopRule
 from space.layers import Conv2d, LayerNorm2d, Pointwise, Ratio, odd, share
-from space.selective_ssm import SelectiveSsm, States, scan_flops, ssm_cost, step_rank
+from space.selective_ssm import SCAN, SelectiveSsm, States, scan_flops, ssm_cost, step_rank
 
 EPS = 1e-5
 """Of the layer normalisations inside the mixer."""
@@ -133,7 +134,7 @@ class SelectiveScan(TokenMixer):
         return SelectiveScan2d(self, width)
 
     def cost(self, width: int, size: Size) -> Cost:
-        """Return the cost on a map of `size`; the scan itself has no matrix products, see `space.selective_ssm`."""
+        """Return the cost on a map of `size`; the scan itself has no matrix products, see `added_flops`."""
         inner, positions = share(width, self.ratio), size[0] * size[1]
         total = linear(width, inner * (1 + (self.gate != "none")), positions, bias=False)
         if self.kernel_size > 1:
@@ -145,6 +146,6 @@ class SelectiveScan(TokenMixer):
             total += convolution(inner, inner, 3, size, groups=inner, bias=False)
         return total + linear(inner, width, positions, bias=False)
 
-    def scan_flops(self, width: int, size: Size) -> int:
+    def added_flops(self, width: int, size: Size) -> dict[FlopRule, int]:
         """Return what published counts add for the scan on a map of `size`."""
-        return scan_flops(share(width, self.ratio), ROUTES, self.states, size)
+        return {SCAN: scan_flops(share(width, self.ratio), ROUTES, self.states, size)}

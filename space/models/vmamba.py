@@ -10,8 +10,6 @@ from torch import Tensor
 from space.arch import Architecture, Block
 from space.channel_mixers.mlp import Mlp
 from space.channel_mixers.none import NoChannelMixer
-from space.cost import Size
-from space.counting import cost
 from space.downsamples import PatchMerging, StridedConv
 from space.families import Stem
 from space.heads import LinearHead
@@ -120,19 +118,6 @@ PUBLISHED = figures(
         "vmamba_base_s1l20": [(87, 15.2, 83.8, 224, _1K)],
     },
 )
-
-
-def published_count(arch: Architecture, resolution: int | Size = 224) -> int:
-    """Return the MACs of one image as VMamba's tables count them: those of `cost`, and `scan_flops` for each scan.
-
-    The tables also hold 5 for each element that a norm writes, which is left out: at 224 px at most 1 % of the whole.
-    """
-    total = cost(arch, resolution).macs
-    for stage, size in zip(arch.stages, arch.sizes(resolution), strict=True):
-        for block in stage.blocks():
-            if isinstance(block.token_mixer, SelectiveScan):
-                total += block.token_mixer.scan_flops(stage.width, size)
-    return total
 
 
 def _arch(stem: Stem, downsample: PatchMerging | StridedConv, block: Block, width: int, third: int) -> Architecture:

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from space.arch import Architecture, Block, Stage
 from space.build import MetaFormerBlock, MetaNeXtBlock, build, on_meta
-from space.counting import block_cost, cost, counted
+from space.counting import block_cost, cost, counted, published_flops
 from space.downsamples import StridedConv
 from space.heads import AttentionPoolHead
 from space.layers import TwoMaps
-from space.mixers.deformable import Deformable
 from space.mixers.pool import Pool
-from space.named import model_names, named
+from space.named import model_names, named, recounted
 from space.norms import LayerNorm
 from space.stems import Patchify
 
@@ -35,16 +34,6 @@ PARAMS = {
 }
 
 
-def sampled_macs(arch: Architecture, resolution: int) -> int:
-    """What the authors add for sampling: 5 a tap, channel and position (detection/get_flops.py in their repository)."""
-    total = 0
-    for stage, (height, width) in zip(arch.stages, arch.sizes(resolution), strict=True):
-        for block in stage.blocks():
-            assert isinstance(block.token_mixer, Deformable)
-            total += 5 * height * width * block.token_mixer.taps * stage.width
-    return total
-
-
 @pytest.mark.parametrize("name", PARAMS)
 def test_parameters_are_those_of_the_published_code(name: str) -> None:
     assert cost(named(name).arch).params == PARAMS[name]
@@ -53,17 +42,23 @@ def test_parameters_are_those_of_the_published_code(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in model_names() if name.startswith("internimage")])
 def test_published_macs_are_the_cost_and_five_for_each_sample(name: str) -> None:
     model = named(name)
-    macs = cost(model.arch, model.resolution).macs + sampled_macs(model.arch, model.resolution)
     for figure in model.published:
         assert figure.macs_g is not None
         # the published count of the two largest follows another, unpublished rule
-        assert macs / 1e9 == pytest.approx(figure.macs_g, rel=0.011, abs=0.35)
+        assert recounted(model, figure).flops / 1e9 == pytest.approx(figure.macs_g, rel=0.011, abs=0.35)
     assert bool(model.published) != name.endswith("mini")
     assert ("not a published network" in model.source) == name.endswith("mini")
 
 
 def test_the_sampling_of_the_smallest_is_what_the_authors_count() -> None:
-    assert sampled_macs(named("internimage_tiny").arch, 224) == 99348480
+    arch = named("internimage_tiny").arch
+    ruled = published_flops(arch)
+    assert ruled is not None
+    assert ruled.flops - cost(arch).macs == 99348480
+    assert (ruled.rule, ruled.source) == (
+        "MACs + 5 a tap, channel and position of deformable sampling",
+        "OpenGVLab/InternImage@31c962d detection/get_flops.py",
+    )
 
 
 @pytest.mark.parametrize(("name", "closed"), [("huge", [5, 11, 17, 23, 29]), ("giant", list(range(5, 48, 6)))])
