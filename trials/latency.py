@@ -1,20 +1,37 @@
-"""How long a network takes: timed runs, their median and spread."""
+"""How long a network takes: timed runs, their median and spread, in the form in which it is deployed."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from space import Architecture, build
 from space.errors import NasError
 from trials.measurement import Measured
 from trials.threads import torch_threads
 
 LEAST_REPEATS = 3
+
+
+def measure_deployed(
+    arch: Architecture, shape: tuple[int, int, int, int], *, device: str = "cpu", threads: int = 1, repeats: int = 30
+) -> Measured:
+    """Return the time of one run of a point's network, of initial weights, as `measure_latency` does.
+
+    What is timed is the merged form (`Network.reparameterize`) where there is one: trained branches cost time only
+    while training. The circumstances then say `form: merged`. Raises NasError.
+    """
+    network = build(arch).reparameterize()
+    measured = measure_latency(network, shape, device=device, threads=threads, repeats=repeats)
+    if network.architecture == arch:
+        return measured
+    return replace(measured, circumstances={"form": "merged", **measured.circumstances})
 
 
 def measure_latency(

@@ -10,6 +10,7 @@ import yaml
 
 from nas.networks import as_yaml, find_network, read_point
 from space import Architecture, DesignSpace, NasError, cost
+from space.counting import published_flops
 from space.named import model_names, named
 from trials.store import Store
 
@@ -133,6 +134,37 @@ def test_cost_times_a_trial_of_a_study(nas, filled: Path) -> None:
     text = nas("cost", "digits-a:4", "--resolution", 32, "--store", filled).out
     assert f"{found['params']:,}" in text
     assert "latency" in text
+
+
+def test_cost_times_the_merged_form_and_says_so(nas) -> None:
+    words = ("cost", "unireplknet_a", "--resolution", 32)
+    assert json.loads(nas(*words, "--json").out)["latency_ms"]["form"] == "merged"
+    assert "form merged" in nas(*words).out
+
+
+def test_figures_stand_beside_those_of_the_published_rule(nas) -> None:
+    ruled = published_flops(named("internimage_tiny").arch)
+    assert ruled is not None
+    for command in (("cost", "internimage_tiny", "--no-latency"), ("models", "show", "internimage_tiny")):
+        found = json.loads(nas(*command, "--json").out)
+        assert found["published_rule"] == ruled._asdict()
+        assert found["macs"] == cost(named("internimage_tiny").arch).macs < ruled.flops
+        text = nas(*command).out
+        assert f"{ruled.flops:,} FLOPs = MACs + 5 a tap" in text
+        assert ruled.source in text
+        plain = ["convnext_atto" if word == "internimage_tiny" else word for word in command]
+        assert json.loads(nas(*plain, "--json").out)["published_rule"] is None
+        assert "FLOPs" not in nas(*plain).out
+    assert "counted multiply-accumulates at 224 px" in nas("cost", "convnext_atto", "--no-latency").out
+
+
+def test_show_tells_how_far_our_count_is_from_the_published(nas) -> None:
+    (figure,) = json.loads(nas("models", "show", "vanilla_vmamba_tiny", "--json").out)["published"]
+    assert figure["counted"]["flops"] == 3676962816 + 1920737280
+    assert figure["counted"]["deviation_percent"] == pytest.approx(100 * (5.5977 / 5.6 - 1), abs=0.001)
+    lines = nas("models", "show", "vanilla_vmamba_tiny").out.splitlines()
+    assert next(line for line in lines if "top-1" in line).split()[:5] == ["input", "top-1", "params", "FLOPs", "ours"]
+    assert "  5.6G  5.598G (-0.0 %)  " in next(line for line in lines if "IN-1K" in line)
 
 
 def test_memory_grows_with_the_images(nas) -> None:

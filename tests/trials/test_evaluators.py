@@ -87,8 +87,7 @@ def test_training_leaves_the_random_state_alone():
 
 def test_what_is_trained_is_the_twin_and_what_is_timed_is_the_point(monkeypatch):
     built = []
-    for where in ("train", "latency"):
-        module = f"trials.evaluators.{where}.build"
+    for where, module in (("train", "trials.evaluators.train.build"), ("latency", "trials.latency.build")):
         from space import build
 
         monkeypatch.setattr(module, lambda arch, w=where, **k: built.append((w, arch)) or build(arch, **k))

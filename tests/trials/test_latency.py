@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from space import NasError
-from trials.latency import measure_latency
+from space import NasError, cost, named
+from trials.latency import measure_deployed, measure_latency
 from trials.threads import torch_threads
 
 
@@ -41,6 +41,25 @@ def test_runs_are_what_the_circumstances_say(mode, training):
     assert measured.spread >= 0
     expected = {"device": "cpu", "threads": threads + 1, "repeats": 10, "mode": mode, "shape": "2x3x16x12"}
     assert expected.items() <= measured.circumstances.items()
+
+
+@pytest.mark.parametrize(("name", "merges"), [("unireplknet_a", True), ("convnext_atto", False)])
+def test_the_deployed_form_is_timed_and_said(monkeypatch, name, merges):
+    timed = []
+
+    def noted(model, *words, **options):
+        timed.append(model)
+        return measure_latency(model, *words, **options)
+
+    monkeypatch.setattr("trials.latency.measure_latency", noted)
+    arch = named(name).arch
+    measured = measure_deployed(arch, (1, 3, 32, 32), repeats=3)
+    (network,) = timed
+    assert network.architecture == arch.merged()
+    assert (network.architecture != arch) is merges
+    assert sum(p.numel() for p in network.parameters()) == cost(arch.merged()).params
+    assert measured.circumstances.get("form") == ("merged" if merges else None)
+    assert measured.circumstances["shape"] == "1x3x32x32"
 
 
 def test_slow_networks_are_run_less_often():
