@@ -13,7 +13,7 @@ from nas.objective import vector
 from nas.quantities import short
 from nas.settings import SearchSettings
 from space import SpaceError, cost
-from space.named import model_names, named
+from space.named import PLAIN, Published, model_names, named
 from trials.rows import EpochRow, StudyRow, TrialRow
 from trials.store import Store
 
@@ -122,11 +122,18 @@ def _mark(name: str, resolution: int, *, same_data: bool) -> Mark | None:
     except SpaceError:
         return None
     values = {"params": float(counts.params), "macs": float(counts.macs), "activations": float(counts.activations)}
-    plain = [entry for entry in model.published if entry.top1 is not None and entry.pretrain in (None, "", "none")]
-    entry = next(iter(plain or [entry for entry in model.published if entry.top1 is not None]), None)
+    entry = _comparable(model.published)
     note = f"{short(counts.params)} parameters, {short(counts.macs)} MACs at {resolution} px"
     if entry is not None:
         note += f"; published: {entry.top1:g} % top-1 on ImageNet-1k at {entry.input} px"
+        if entry.pretrain != PLAIN:
+            note += f" ({entry.pretrain})"
         if same_data and entry.top1 is not None:
             values["accuracy"] = entry.top1 / 100
     return Mark(name, values, note)
+
+
+def _comparable(published: Sequence[Published]) -> Published | None:
+    """Return the published accuracy that a search's own compares with best: without other data first, if any."""
+    found = [entry for entry in published if entry.top1 is not None]
+    return min(found, key=lambda entry: entry.pretrain != PLAIN, default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nas.report import render, write_report
 from nas.settings import SearchSettings
 from nas.study_data import StudyData
 from space import DesignSpace, NasError
+from space.named import PLAIN, named
 from trials.store import Store
 
 STUDY = "digits-a"
@@ -119,6 +121,30 @@ def test_the_curves_hold_every_epoch(data: StudyData) -> None:
     figure = figures_of(render(data))[1]
     points = sum(sum(y is not None for y in values(t, "y")) for t in figure["data"])
     assert points == len(data.epochs)
+
+
+def test_models_stand_at_the_accuracy_that_needed_no_other_data(
+    data: StudyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = replace(data, settings=data.settings.model_copy(update={"data": "imagenet"}))
+    tiny = named("convnext_tiny")
+    plain, more = tiny.published
+    assert (plain.pretrain, more.pretrain) == (PLAIN, "IN-22K")
+    for published, top1, told in (
+        ((plain, more), 82.1, False),
+        ((more, plain), 82.1, False),
+        ((more,), 82.9, True),
+        ((replace(plain, top1=None), more), 82.9, True),
+    ):
+        monkeypatch.setattr("nas.study_data.model_names", lambda: ["convnext_tiny"])
+        monkeypatch.setattr("nas.study_data.named", lambda name, p=published: replace(tiny, published=p))
+        (mark,) = data.marks(224)
+        assert mark.values["accuracy"] == pytest.approx(top1 / 100)
+        assert f"{top1} % top-1" in mark.note
+        assert ("(IN-22K)" in mark.note) is told
+    monkeypatch.setattr("nas.study_data.named", lambda name: replace(tiny, published=()))
+    (mark,) = data.marks(224)
+    assert "accuracy" not in mark.values
 
 
 def test_stored_strings_are_text_never_markup(filled: Path) -> None:
