@@ -50,7 +50,8 @@ class Result:
 def executor_for(settings: SearchSettings, *, inline: bool = False, ray_address: str | None = None) -> Executor:
     """Return the executor that these settings ask for; it starts when the search needs it.
 
-    Workers share the GPUs evenly where they train on them. Raises ExecutorError on the address `auto`.
+    Workers share the GPUs evenly where they train on them. Raises ExecutorError where no Ray cluster answers at the
+    address.
     """
     if inline:
         return Inline()

@@ -74,7 +74,10 @@ StartOption = Annotated[
 RayOption = Annotated[
     str | None,
     typer.Option(
-        "--ray-address", metavar="A", help="Train on the Ray cluster at this address.", show_default="this machine"
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Train on the Ray cluster at this address, which this machine is part of.",
+        show_default="this machine",
     ),
 ]
 InlineOption = Annotated[
@@ -215,10 +218,10 @@ def _begin(
     from nas.search import executor_for, run_search
     from nas.settings import SearchSettings
 
-    SearchSettings.make(study=study or "x", **values)
+    settings = SearchSettings.make(study=study or "x", **values)
+    executor = executor_for(settings, inline=inline, ray_address=ray_address)
     with open_store(store, write=True) as opened:
         settings = SearchSettings.make(study=study or _fresh(values["space"], opened), **values)
-        executor = executor_for(settings, inline=inline, ray_address=ray_address)
         place = Place(opened, settings.study, named=store is not None)
         show_search(lambda listen: run_search(opened, settings, executor=executor, on_event=listen), place, json=json)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nas.executors.executor import EpochDone, ExecutorError, JobDone, JobFailed, Report, WorkerLost
+from nas.executors.ray_address import check_answer
 
 START_SECONDS = 180.0
 """Within this time the first worker must be up."""
@@ -34,12 +35,13 @@ class RayPool:
         """Describe the pool; entering it starts it.
 
         threads:  CPU threads of each worker.    gpus:  share of a GPU that Ray sets aside for each worker.
-        address:  of a running Ray cluster; None: a private one on this machine, gone with the pool.
+        address:  of a running Ray cluster, which goes on after the pool; None: a private one on this machine, gone
+                  with the pool.
 
-        Raises:   ExecutorError on address `auto`, which would join any cluster that happens to be there.
+        Raises:   ExecutorError where the address is no HOST:PORT, or no cluster answers there.
         """
-        if address == "auto":
-            raise ExecutorError("ray-address: 'auto' may join another's cluster; give the address, as 10.0.0.1:6379")
+        if address is not None:
+            check_answer(address)
         self.workers, self._threads, self._gpus, self._address = workers, threads, gpus, address
         self._ray: Any = None
         self._folder: str | None = None
