@@ -123,7 +123,7 @@ class _Counts(NamedTuple):
             published = [f"published rule   {text}"]
         return [
             f"parameters       {params}{after[0]}",
-            f"MACs             {macs}{after[1]}, {COUNTED} at {pixels} px",
+            f"MACs             {macs}{after[1]}  {COUNTED} at {pixels} px",
             *published,
             f"activations      {activations}{after[2]}",
             f"training memory  {memory} for weights, gradients and AdamW",
