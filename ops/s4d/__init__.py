@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ops.pairs import Pair, over, parts, polar, times
 from ops.s4d.reference import discrete, grown
 from ops.shapes import expect
 
@@ -40,23 +41,41 @@ def s4d_kernel(
     if length < 1:
         raise ValueError(f"s4d_kernel: length {length}, allowed: at least 1")
     out_dtype = _real(Lambda, B, C, dt)
-    Lambda, B, C = (tensor.to(torch.complex128) for tensor in (Lambda, B, C))
     dt = dt.double()[:, None]
-    if discretization == "dss":
-        exponent, share = dt * Lambda, _dss(Lambda, dt, length)
+    if discretization == "zoh":
+        exponent, weight = _held(parts(Lambda), times(parts(C), parts(B)), dt)
     else:
-        kept, share = discrete(Lambda, dt, discretization)
-        # a state that keeps nothing: its logarithm must stay a number
-        exponent = dt * Lambda if discretization == "zoh" else torch.where(kept == 0, 1e-300, kept).log()
+        Lambda, B, C = (tensor.to(torch.complex128) for tensor in (Lambda, B, C))
+        if discretization == "dss":
+            exponent, share = parts(dt * Lambda), _dss(Lambda, dt, length)
+        else:
+            kept, share = discrete(Lambda, dt, discretization)
+            # a state that keeps nothing: its logarithm must stay a number
+            exponent = parts(torch.where(kept == 0, 1e-300, kept).log())
+        weight = parts(C * B * share)
     # position l = i * q + j: e^(l x) is a product of two factors, so that no [n, L] tensor ever stands in memory
     q = isqrt(length - 1) + 1
-    far = torch.arange(-(-length // q), dtype=dt.dtype, device=dt.device) * q
+    far = torch.arange(-(-length // q), dtype=dt.dtype, device=dt.device)[:, None] * q
     near = torch.arange(q, dtype=dt.dtype, device=dt.device)
-    left = (C * B * share)[..., None, :] * (exponent[:, None, :] * far[:, None]).exp()
-    right = (exponent[:, :, None] * near).exp()
-    left = torch.cat((left.real, -left.imag), -1)
-    kernel = (left @ torch.cat((right.real, right.imag), -2)).flatten(-2)[..., :length]
+    decay, turn = exponent
+    steps = polar((decay[:, None, :] * far).exp(), turn[:, None, :] * far)
+    real, imaginary = times((weight[0][..., None, :], weight[1][..., None, :]), steps)
+    right = polar((decay[:, :, None] * near).exp(), turn[:, :, None] * near)
+    kernel = (torch.cat((real, -imaginary), -1) @ torch.cat(right, -2)).flatten(-2)[..., :length]
     return (kernel if discretization == "dss" else 2 * kernel).to(out_dtype)
+
+
+def _held(rates: Pair, weight: Pair, dt: Tensor) -> tuple[Pair, Pair]:
+    """Return x = dt Lambda and C B (e^x - 1) / Lambda, as pairs: zero-order hold."""
+    decay, turn = dt * rates[0], dt * rates[1]
+    kept, half = decay.exp(), (turn / 2).sin()
+    # e^x - 1 without the difference of numbers near 1: (e^a + 1) tanh(a / 2) is e^a - 1, 1 - cos b is 2 sin^2(b / 2)
+    lost = (kept + 1) * (decay / 2).tanh()
+    gained = lost * (1 - 2 * half * half) - 2 * half * half, kept * turn.sin()
+    still = (decay == 0) & (turn == 0)
+    grown = over(gained, (torch.where(still, 1, decay), turn))
+    share = dt * torch.where(still, 1, grown[0]), dt * torch.where(still, 0, grown[1])
+    return (decay, turn), times(weight, share)
 
 
 def s4d_step(

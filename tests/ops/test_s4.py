@@ -106,3 +106,26 @@ def test_other_shapes_are_refused():
         s4_kernel(rates, p, b, c, dt, length=0)
     with pytest.raises(ValueError, match=r"^s4_step: state \(2, 8\), allowed: \(1, 2, 8\)$"):
         s4_step(rates, torch.ones(1, 2), rates, p, b, c, dt)
+
+
+@settings(max_examples=30, deadline=None)
+@given(measure=st.sampled_from(["legs", "legt", "fout"]), states=st.sampled_from([2, 16]), length=st.integers(8, 300))
+def test_an_untruncated_kernel_is_the_recurrence(measure, states, length):
+    rates, p, b, c, dt = _model(measure, states)
+    law = reference(rates, p, b, c, dt, 2 * length)
+    found = s4_kernel(rates, p, b, c, dt, length=length, truncated=False)
+    assert float((found - law[:, :length]).abs().max() / law.abs().max()) < 5e-8
+
+
+def test_other_ranks_and_derivatives_of_an_untruncated_kernel():
+    rates, _, b, c, dt = (tensor.detach().clone() for tensor in _model(states=4))
+    p = 0.5 * torch.randn(3, 2, 2, dtype=torch.complex128)
+    law = reference(rates, p, b, c, dt, 24)
+    found = s4_kernel(rates, p, b, c, dt, length=24, truncated=False)
+    assert float((found - law).abs().max() / law.abs().max()) < 5e-8
+    truncated = s4_truncated(rates, p, c, dt, length=24)
+    torch.testing.assert_close(s4_kernel(rates, p, b, truncated, dt, length=24), law, rtol=1e-8, atol=1e-9)
+    inputs = [tensor.requires_grad_() for tensor in (rates, p[:2].clone(), b, c, dt)]
+    assert torch.autograd.gradcheck(
+        lambda *t: s4_kernel(*t, length=6, truncated=False), inputs, fast_mode=True, atol=1e-4
+    )

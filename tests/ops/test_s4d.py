@@ -124,6 +124,16 @@ def test_long_convolutions_are_pytorchs(length, taps):
     assert half.dtype == torch.bfloat16
 
 
+@settings(max_examples=30, deadline=None)
+@given(length=st.integers(1, 20), taps=st.integers(1, 25), later=st.integers(1, 25))
+def test_a_kernel_ahead_starts_at_the_next_position(length, taps, later):
+    u, kernel, ahead = (torch.randn(*shape, dtype=torch.float64) for shape in ((2, 3, length), (3, taps), (3, later)))
+    expected = convolved(u, kernel)
+    back = convolved(u.flip(2), ahead).flip(2)
+    expected[..., :-1] += back[..., 1:]
+    torch.testing.assert_close(long_conv1d(u, kernel, ahead=ahead), expected, rtol=1e-11, atol=1e-11)
+
+
 class _Kernel(torch.nn.Module):
     def forward(self, rates, b, c, dt, u):
         return long_conv1d(u, s4d_kernel(rates, b, c, dt, length=32))
