@@ -156,6 +156,20 @@ class LayerNorm2d(nn.Module):
         return y.permute(0, 3, 1, 2)
 
 
+class RmsNorm2d(nn.Module):
+    """Divide the channels of each position by the root of their mean square, then scale. [N, C, H, W] -> the same."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each position."""
+        y = F.rms_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.eps)
+        return y.permute(0, 3, 1, 2)
+
+
 class MapNorm(nn.Module):
     """Normalise each image's whole map (channels, height and width together). [N, C, H, W] -> the same."""
 
@@ -237,6 +251,22 @@ class TwoMaps(nn.Module):
 
 class OncePerBatch(nn.Module):
     """A module that also works once for all images of a batch, as in making a kernel from its weights."""
+
+
+class Recurrent(nn.Module):
+    """A mixer's module that can also take the positions of its route one after the other, from a state.
+
+    `start(batch)` returns the state before the first position; `step(x, state)` takes the next, [N, C] -> [N, C], and
+    returns the state after it.
+    """
+
+    def start(self, batch: int) -> Any:
+        """Return the state of `batch` sequences before their first position."""
+        raise NotImplementedError
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Take the next position of each sequence."""
+        raise NotImplementedError
 
 
 class Scale(nn.Module):

@@ -39,10 +39,6 @@ def outputs(modules: dict[str, nn.Module], x: Tensor) -> list[Tensor]:
     return [torch.from_numpy(y) for y in session.run(None, {session.get_inputs()[0].name: x.numpy()})]
 
 
-WITHOUT = {"s4d"}
-"""Members that torch's exporter cannot translate: complex powers. `nas export` says so and writes the other forms."""
-
-
 def refused(modules: dict[str, nn.Module], x: Tensor) -> list[str]:
     """The members that cannot be exported, each with the reason's first line."""
     faults: list[str] = []
@@ -66,8 +62,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.__name__)
 def test_exports_to_onnx(root: type[Family]) -> None:
     torch.manual_seed(0)
-    members = [p for p in specs((root,)) if p.values[0].kind not in WITHOUT]
-    modules = {p.id: randomised(build(fit(p.values[0], SIZE), WIDTH)).eval() for p in members}
+    modules = {p.id: randomised(build(fit(p.values[0], SIZE), WIDTH)).eval() for p in specs((root,))}
     x = torch.randn(3, WIDTH, *SIZE)
     try:
         found = outputs(modules, x)
