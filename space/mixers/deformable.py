@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor, nn
 
 from ops import dcnv3, dcnv4
@@ -125,13 +125,19 @@ def _zero_or_odd(value: int) -> int:
     return odd(value) if value else value
 
 
+def _third_or_fourth(value: object) -> object:
+    if value in (1, 2):
+        raise ValueError("versions 1 and 2 mix channels and are the mixer 'deformable_conv'; allowed: 3, 4")
+    return value
+
+
 class Deformable(TokenMixer):
     """Deformable convolution: each group of channels samples at learned places near a kernel's taps and weighs them.
 
     Version 3 is DCNv3 (InternImage, arXiv:2211.05778, sec. 3.1), version 4 DCNv4 (arXiv:2401.06197, sec. 3.1), which
     drops the softmax and tells offsets and weights from the map itself; offsets and weights start at 0, so that version
     4 as published writes only its output bias at first. Both settings run with and without softmax. Versions 1 and 2
-    mix channels by a full kernel and are other operators.
+    mix channels by a full kernel: `deformable_conv`.
 
     Channels are divided evenly: into width // group_width groups or, where that many do not divide the width, into the
     next smaller number that does, at least one.
@@ -141,7 +147,7 @@ class Deformable(TokenMixer):
     """
 
     kind: Literal["deformable"] = "deformable"
-    version: Literal[3, 4] = 3
+    version: Annotated[Literal[3, 4], BeforeValidator(_third_or_fourth)] = 3
     """Of the operator: DCNv3 or DCNv4."""
     kernel_size: Annotated[int, Field(ge=3, le=15), AfterValidator(odd)] = 3
     """Side of the grid of taps in pixels, odd."""
