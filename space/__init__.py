@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from space.features import FeatureInfo, FeatureNetwork
     from space.named import NamedModel, Published, load_published, model_names, named
     from space.proxy import Proxy
+    from space.sequence import SequenceModel, load_sequence
     from space.size import Size
     from space.source import json_schema, presets, read_architecture
 
@@ -45,6 +46,7 @@ _HOME = {
     "OneOf": "choice",
     "Proxy": "proxy",
     "Published": "named",
+    "SequenceModel": "sequence",
     "Size": "size",
     "SpaceError": "errors",
     "Stage": "arch",
@@ -53,6 +55,7 @@ _HOME = {
     "describe": "describe",
     "json_schema": "source",
     "load_published": "named",
+    "load_sequence": "sequence",
     "model_names": "named",
     "named": "named",
     "presets": "source",
@@ -75,6 +78,7 @@ __all__ = [
     "OneOf",
     "Proxy",
     "Published",
+    "SequenceModel",
     "Size",
     "SpaceError",
     "Stage",
@@ -83,6 +87,7 @@ __all__ = [
     "describe",
     "json_schema",
     "load_published",
+    "load_sequence",
     "model_names",
     "named",
     "presets",

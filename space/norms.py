@@ -9,7 +9,7 @@ from torch import nn
 
 from space.cost import Cost
 from space.families import Norm
-from space.layers import LayerNorm2d, MapNorm
+from space.layers import LayerNorm2d, MapNorm, RmsNorm2d
 
 Eps = Annotated[float, Field(gt=0, le=1)]
 """Added to the variance before its square root."""
@@ -30,6 +30,21 @@ class LayerNorm(Norm):
     def cost(self, width: int) -> Cost:
         """Return its parameters."""
         return Cost(width * (1 + self.bias))
+
+
+class RmsNorm(Norm):
+    """Root-mean-square normalisation over the channels of each position: no mean, no shift (arXiv:1910.07467)."""
+
+    kind: Literal["rms_norm"] = "rms_norm"
+    eps: Eps = 1e-5
+
+    def build(self, width: int) -> nn.Module:
+        """Return a module [N, width, H, W] -> [N, width, H, W]."""
+        return RmsNorm2d(width, self.eps)
+
+    def cost(self, width: int) -> Cost:
+        """Return its parameters."""
+        return Cost(width)
 
 
 class GroupNorm(Norm):

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ops import selective_scan
+from ops import selective_scan, selective_scan_step
 from space.cost import Cost, Size, linear, matrix_product
 from space.flop_rule import FlopRule
 
@@ -89,6 +89,14 @@ class SelectiveSsm(nn.Module):
         bias = self.dt_bias[routes].flatten()
         y = selective_scan(u.flatten(1, 2), delta, rates, b, c, skip, delta_bias=bias, delta_softplus=True)
         return y.view(u.shape)
+
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the next position u [N, C] of the only route from a state [N, C, states]; returns both after it."""
+        steps, b, c = torch.split(F.linear(u, self.x_proj[0]), [self.rank, self.states, self.states], dim=1)
+        delta, rates = F.linear(steps, self.dt_proj[0]), -self.A_log.exp()
+        return selective_scan_step(
+            state, u, delta, rates, b, c, self.D, delta_bias=self.dt_bias[0], delta_softplus=True
+        )
 
 
 def ssm_cost(width: int, rank: int, states: int, routes: int, positions: int) -> Cost:

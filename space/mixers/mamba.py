@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,12 +12,21 @@ from torch.nn import functional as F
 from space.cost import Cost, Size, convolution, linear
 from space.families import TokenMixer
 from space.flop_rule import FlopRule
-from space.layers import Pointwise, Ratio, share
+from space.layers import Pointwise, Ratio, Recurrent, share
 from space.route import Route, lay, read
 from space.selective_ssm import SCAN, SelectiveSsm, States, scan_flops, ssm_cost, step_rank
 
 
-class MambaBlock(nn.Module):
+class MambaState(NamedTuple):
+    """What a sequence carries from one position to the next."""
+
+    window: Tensor
+    """[N, C, kernel_size]: what the convolution saw last, the oldest first."""
+    scan: Tensor
+    """[N, C, states], at least in single precision."""
+
+
+class MambaBlock(Recurrent):
     """Project, convolve causally, scan, gate, project, along one route. [N, C, H, W] -> the same.
 
     A map of height 1 is a sequence from left to right, read by the route `rows`. The input projection writes what is
@@ -39,6 +49,21 @@ class MambaBlock(nn.Module):
         told = self.ssm.project(x[:, :, None]).flatten(3)
         y = self.ssm(x[:, None], told)[:, 0] * F.silu(gate)
         return self.out_proj(lay(y, self.route, size))
+
+    def start(self, batch: int) -> MambaState:
+        """Return the state before the first position."""
+        weight = self.conv.weight
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        window = weight.new_zeros(batch, weight.shape[0], weight.shape[2])
+        return MambaState(window, weight.new_zeros(batch, weight.shape[0], self.ssm.states, dtype=wide))
+
+    def step(self, x: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
+        """Take the route's next position, [N, C] -> [N, C]; from `start`, the outputs are those of the whole."""
+        x, gate = F.linear(x, self.in_proj.weight).chunk(2, dim=1)
+        window = torch.cat((state.window[..., 1:], x[..., None]), -1)
+        u = F.silu((window * self.conv.weight[:, 0]).sum(-1) + cast("Tensor", self.conv.bias))
+        y, scan = self.ssm.step(u, state.scan)
+        return F.linear(y * F.silu(gate), self.out_proj.weight), MambaState(window, scan)
 
 
 class Mamba(TokenMixer):
