@@ -200,7 +200,10 @@ def test_what_a_model_cannot_do_is_refused_in_one_line() -> None:
 @pytest.mark.parametrize("mixer", [Mamba(), Mamba2(head_width=16)], ids=["mamba", "mamba2"])
 @pytest.mark.parametrize("shift", [-30.0, 0.0, 30.0])
 def test_extreme_steps_and_long_sequences_stay_finite(mixer: Mamba | Mamba2, shift: float) -> None:
-    """2048 positions, step sizes from 1e-13 to 30; errors against fp64 with the same weights, of the largest output."""
+    """2048 positions, step sizes from 1e-13 to 30; root-mean-square errors against fp64 with the same weights.
+
+    Single positions may be off by more where the norm after Mamba-2's scan lifts a sum that nearly cancelled.
+    """
     torch.manual_seed(0)
     network = SequenceModel(width=16, depth=2, token_mixer=mixer).build()
     with torch.no_grad():
@@ -212,8 +215,8 @@ def test_extreme_steps_and_long_sequences_stay_finite(mixer: Mamba | Mamba2, shi
     y.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     with torch.no_grad():
-        for dtype, tolerance in ((torch.float32, 3e-5), (torch.bfloat16, 0.05)):
+        for dtype, tolerance in ((torch.float32, 2e-6), (torch.bfloat16, 0.03)):
             narrow = deepcopy(network).to(dtype)
             found, exact = narrow(x.to(dtype)), deepcopy(narrow).double()(x.to(dtype).double())
             assert found.isfinite().all()
-            assert float((found.double() - exact).abs().max() / exact.abs().max()) < tolerance
+            assert float((found.double() - exact).norm() / exact.norm()) < tolerance
