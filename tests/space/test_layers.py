@@ -15,7 +15,7 @@ from space.mixers.depthwise_conv import DepthwiseConv
 from space.mixers.inception_depthwise import Inception
 from space.mixers.pool import Pool
 from space.mixers.random_mixing import RandomMixing
-from space.norms import GroupNorm, LayerNorm
+from space.norms import GroupNorm, LayerNorm, RmsNorm
 
 
 @pytest.fixture
@@ -53,6 +53,18 @@ def test_grn_of_a_silent_map_has_finite_gradients() -> None:
     Grn(4)(x).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
+
+
+def test_rms_norm_is_its_formula_and_keeps_half_precision_finite(x: Tensor) -> None:
+    norm = RmsNorm(eps=1e-2).build(8)
+    norm.weight.data.normal_()
+    root = (x.square().mean(1, keepdim=True) + 1e-2).sqrt()
+    torch.testing.assert_close(norm(x), x / root * norm.weight[:, None, None])
+    for dtype, largest in ((torch.float16, 6e4), (torch.bfloat16, 1e18)):
+        huge = torch.full((1, 8, 1, 1), largest, dtype=dtype)  # its square is no number of this precision
+        y = RmsNorm().build(8).to(dtype)(huge)
+        torch.testing.assert_close(y, torch.ones_like(y))
+        assert RmsNorm().build(8).to(dtype)(0 * huge).abs().max() == 0
 
 
 def test_norms_normalise_what_they_say(x: Tensor) -> None:
