@@ -6,7 +6,7 @@ Each layer is a block with one branch, read as a map of height 1. `PUBLISHED` ho
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, cast
 
 import torch
@@ -77,7 +77,7 @@ class SequenceNetwork(nn.Module):
         self.layers = nn.Sequential(*(MetaFormerBlock(spec.block, spec.width, 0.0) for _ in range(spec.depth)))
         self.norm = spec.norm.build(spec.width)
         initialise(self, "fan_in")
-        for name, module in self.named_modules():
+        for name, module in cast("Iterator[tuple[str, nn.Module]]", self.named_modules()):
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=INITIAL_DEVIATION)
             elif isinstance(module, Linear):
@@ -107,7 +107,8 @@ class SequenceNetwork(nn.Module):
 
         From `start`, the outputs are those of `forward`.
         """
-        x, after = self.embedding(x), []
+        after: list[Any] = []
+        x = self.embedding(x)
         for layer, mixer, state in zip(self.layers, self._mixers(), states, strict=True):
             y, left = mixer.step(_normalised(cast("MetaFormerBlock", layer).norm1, x), state)
             x = x + y

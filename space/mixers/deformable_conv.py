@@ -34,10 +34,10 @@ class DeformableConvolution(nn.Module):
     def __init__(self, spec: DeformableConv, width: int) -> None:
         super().__init__()
         self.moves = 2 * spec.groups(width) * spec.kernel_size**2
-        self.padding, self.offset_scale = spec.kernel_size // 2, spec.offset_scale
-        size = {"kernel_size": spec.kernel_size, "padding": self.padding}
-        self.offset = ConvolutionFromZero(width, spec.told(width), **size)
-        self.conv = Conv2d(width, width, **size, bias=spec.output_bias)
+        side, self.offset_scale = spec.kernel_size, spec.offset_scale
+        self.padding = side // 2
+        self.offset = ConvolutionFromZero(width, spec.told(width), side, padding=self.padding)
+        self.conv = Conv2d(width, width, side, padding=self.padding, bias=spec.output_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix positions and channels."""

@@ -69,7 +69,7 @@ class Mamba2Block(Recurrent):
         gate, u, dt = self._split(read(self.in_proj(x), self.route))
         u = F.silu(self.conv(F.pad(u, (self.conv.kernel_size[0] - 1, 0)))).mT
         u, b, c = torch.split(u, [self.inner, self.states, self.states], dim=2)
-        heads = u.unflatten(2, (self.heads, -1))
+        heads = u.reshape(*u.shape[:2], self.heads, -1)
         rates = -self.A_log.exp()
         told = (dt.mT, rates, b[:, :, None], c[:, :, None], self.D)
         y = ssd(heads, *told, dt_bias=self.dt_bias, dt_softplus=True, chunk=CHUNK)
@@ -95,7 +95,7 @@ class Mamba2Block(Recurrent):
         u = F.silu((window * self.conv.weight[:, 0]).sum(-1) + cast("Tensor", self.conv.bias))
         u, b, c = torch.split(u, [self.inner, self.states, self.states], dim=1)
         told = (dt, -self.A_log.exp(), b[:, None], c[:, None], self.D)
-        y, scan = ssd_step(state.scan, u.unflatten(1, (self.heads, -1)), *told, dt_bias=self.dt_bias, dt_softplus=True)
+        y, scan = ssd_step(state.scan, u.reshape(len(u), self.heads, -1), *told, dt_bias=self.dt_bias, dt_softplus=True)
         y = self.norm((y.flatten(1) * F.silu(gate))[..., None, None])
         return self.out_proj(y)[..., 0, 0], Mamba2State(window, scan)
 

@@ -26,7 +26,6 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
     # beyond defaults: the settings that published networks use, and those that lead through other code
     "layer_norm": [{"bias": False, "eps": 1e-5}],
     "group_norm": [{"bias": False, "eps": 1e-6}],
-    "rms_norm": [{"eps": 1e-6}],
     "patchify": [{"patch": 1}, {"patch": 16, "norm": {"kind": "none"}}, {"norm": {"kind": "batch_norm"}}],
     "overlapping_patch": [{"kernel_size": 3, "stride": 4, "padding": 0, "init": "fan_in"}, {"padding": 30}],
     "convolutional": [{"layers": 1}, {"layers": 4, "act": "star_relu", "norm": {"kind": "batch_norm"}}],
@@ -61,10 +60,7 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
         {"version": 4, "softmax": False, "offset_kernel": 0, "output_bias": False, "group_width": 4},
         {"version": 4, "offset_scale": 0.5, "center_scale": True, "remove_center": True},
     ],
-    "deformable_conv": [
-        {"version": 1, "offset_scale": 2.0, "output_bias": False},
-        {"kernel_size": 5, "group_width": 4},
-    ],
+    "deformable_conv": [{"version": 1, "kernel_size": 5, "group_width": 4, "offset_scale": 2.0, "output_bias": False}],
     "inception_depthwise": [{"ratio": 1 / 4, "band": 9}, {"ratio": 1 / 3, "square": 5, "band": 3}],
     "separable_conv": [{"ratio": 0.3, "kernel_size": 3, "act": "gelu"}],
     "attention": [{"head_width": 5, "bias": True}, {"head_width": 64}],
@@ -90,14 +86,8 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
         {"ratio": 1, "states": 1, "kernel_size": 1, "route": "columns"},
         {"ratio": 0.5, "states": 3, "kernel_size": 9, "route": "columns_reversed"},
     ],
-    "mamba2": [
-        {"ratio": 1, "head_width": 4, "states": 1, "kernel_size": 1, "route": "columns"},
-        {"ratio": 0.5, "head_width": 2, "states": 3, "kernel_size": 9, "route": "columns_reversed"},
-    ],
-    "s4": [
-        {"states": 2, "measure": "fout", "route": "columns_reversed"},
-        {"states": 8, "measure": "legt", "route": "columns", "bidirectional": True},
-    ],
+    "mamba2": [{"ratio": 0.5, "head_width": 2, "states": 1, "kernel_size": 1, "route": "columns_reversed"}],
+    "s4": [{"states": 8, "measure": "legt", "route": "columns_reversed", "bidirectional": True}],
     "s4d": [
         {"states": 2, "spectrum": "inv", "route": "columns_reversed"},
         {"states": 8, "spectrum": "legs", "route": "columns", "bidirectional": True},
