@@ -102,10 +102,13 @@ def _sums(left: Pair, right: Pair, rates: Pair, circle: _Circle) -> Pair:
     plain, mixed, square = (
         times(circle.sinh, circle.sinh), times(circle.sinh, circle.cosh), times(circle.cosh, circle.cosh)
     )  # fmt: skip
-    decay, size = rates[0][..., None], (rates[0] * rates[0] + rates[1] * rates[1])[..., None]
-    real, imaginary = (4 * a - 4 * b * decay + c * size for a, b, c in zip(plain, mixed, square, strict=True))
-    inverse = over((torch.ones_like(real), torch.zeros_like(real)), (real, imaginary))
-    found = (rows @ torch.cat(inverse, -1)).transpose(0, 1).unflatten(0, (2, *weights[0].shape[:2]))
+    decay, size = -4 * rates[0][..., None], (rates[0] * rates[0] + rates[1] * rates[1])[..., None]
+    real, imaginary = (
+        torch.addcmul(torch.addcmul(4 * a, b, decay), c, size) for a, b, c in zip(plain, mixed, square, strict=True)
+    )
+    scale = 1 / torch.addcmul(real * real, imaginary, imaginary)
+    inverse = torch.cat((real * scale, -imaginary * scale), -1)
+    found = (rows @ inverse).transpose(0, 1).unflatten(0, (2, *weights[0].shape[:2]))
     (a, b), (c, d) = (values.chunk(2, -1) for values in found)
     first, second = times(circle.sinh, (a, b)), times(circle.cosh, (c, d))
     return first[0] - second[0] / 2, first[1] - second[1] / 2

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from space import Architecture, SpaceError, named
+from space import Architecture, named
 from space.errors import explain
 from space.initial import Init, initialise
 from space.mixers.deformable import Deformable
@@ -95,10 +95,10 @@ def test_the_other_mixer_names_this_one(version: int) -> None:
         Deformable.model_validate({"version": 5})
     with pytest.raises(ValueError, match="softmax"):
         DeformableConv.model_validate({"version": version, "softmax": True})
-    assert issubclass(SpaceError, ValueError)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
+@torch.no_grad()
 def test_half_precision_stays_near_the_exact_result(dtype: torch.dtype, tolerance: float) -> None:
     """Offsets of a pixel or two are rounded too, and samples move with them: errors of the largest output."""
     module: nn.Module = drawn(DeformableConv(group_width=4))
