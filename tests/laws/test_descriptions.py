@@ -14,11 +14,11 @@ from space import Architecture, DesignSpace, describe, model_names, named
 from space.arch import Block, Stage
 from space.channel_mixers.mlp import Mlp
 from space.describe import LEFT_OUT
-from space.downsamples import StridedConv
+from space.downsamples import NoDownsample, StridedConv
 from space.families import ChannelMixer, Downsample, Gate, Head, Norm, Stem, TokenMixer
 from space.mixers.pool import Pool
 from space.spec import Spec
-from space.stems import Patchify
+from space.stems import Patchify, PatchSequence
 
 FAMILIES = (*ROOTS, Gate)
 RANDOM_POINTS = 4
@@ -33,13 +33,14 @@ def around(spec: Spec) -> Architecture:
         channel_mixer=spec if isinstance(spec, ChannelMixer) else Mlp(),
         norm=spec if isinstance(spec, Norm) else Block.model_fields["norm"].default,
     )
-    downsample = spec if isinstance(spec, Downsample) else StridedConv()
+    head = spec if isinstance(spec, Head) else Architecture.model_fields["head"].default
+    stem = PatchSequence(class_tokens=16) if head.tokens_read() else Patchify()
+    stem = spec if isinstance(spec, Stem) else stem
+    between = NoDownsample() if stem.in_a_row() else StridedConv()
+    downsample = spec if isinstance(spec, Downsample) else between
     first = Stage(width=64, depth=2, pattern=(block,))
-    return Architecture(
-        stem=spec if isinstance(spec, Stem) else Patchify(),
-        stages=(first, first.model_copy(update={"downsample": downsample})),
-        head=spec if isinstance(spec, Head) else Architecture.model_fields["head"].default,
-    )
+    stages = (first, first.model_copy(update={"downsample": downsample}))
+    return Architecture(stem=stem, stages=stages, head=head)
 
 
 def others(spec: Spec, name: str, value: Any) -> Iterator[Any]:
