@@ -52,12 +52,13 @@ class Conv2d(nn.Conv2d):
         _initialise(self)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve; a depthwise convolution that keeps height and width by our own operator."""
+        """Convolve; a depthwise convolution with half its odd kernel as border by our own operator."""
         same = tuple(d * (k // 2) for k, d in zip(self.kernel_size, self.dilation, strict=True))
-        square = self.dilation[0] == self.dilation[1]
+        square = self.dilation[0] == self.dilation[1] and self.stride[0] == self.stride[1]
         depthwise = self.groups == self.in_channels == self.out_channels
-        if depthwise and square and self.padding == same and self.stride == (1, 1):
-            return depthwise_conv2d(input, self.weight, self.bias, dilation=self.dilation[0])
+        odd_sides = self.kernel_size[0] % 2 and self.kernel_size[1] % 2
+        if depthwise and square and odd_sides and self.padding == same:
+            return depthwise_conv2d(input, self.weight, self.bias, dilation=self.dilation[0], stride=self.stride[0])
         return super().forward(input)
 
 

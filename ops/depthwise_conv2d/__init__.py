@@ -4,25 +4,50 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ops.depthwise_conv2d.choice import way
+from ops.depthwise_conv2d.native import native
 from ops.depthwise_conv2d.reference import reference
-from ops.depthwise_conv2d.small_maps import pays, small_maps
+from ops.depthwise_conv2d.small_maps import small_maps
+from ops.depthwise_conv2d.spectral import spectral
+from ops.dispatch import Impl
 
 __all__ = ["depthwise_conv2d"]
 
 
-def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, dilation: int = 1) -> Tensor:
-    """Convolve each channel with its own odd kernel, keeping H and W; zeros lie beyond the border.
+def depthwise_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    dilation: int = 1,
+    stride: int = 1,
+    impl: Impl | None = None,
+) -> Tensor:
+    """Convolve each channel with its own odd kernel; zeros lie beyond the border, half a kernel of them on each side.
 
-    Shapes:  x [N, C, H, W], weight [C, 1, K, L], bias [C] -> [N, C, H, W]; any strides, K and L odd.
-    Units:   dilation in pixels between taps.
+    Shapes:  x [N, C, H, W], weight [C, 1, K, L], bias [C] -> [N, C, ceil(H / stride), ceil(W / stride)]; any strides,
+             K and L odd.
+    Units:   dilation in pixels between taps, stride in pixels between places.
     Dtypes:  those of PyTorch's convolution.
-    Raises:  ValueError if a kernel is even, C differs or the dilation is below 1.
+    Impl:    see `ops.dispatch`; without one the fastest for the shape.
+    Raises:  ValueError if a kernel is even, C differs, the dilation or stride is below 1, or `impl` cannot be had.
     Source:  large kernels on small maps as in RepLKNet, arXiv:2203.06717, sec. 3; implementation our own.
     """
     tall, wide = weight.shape[2:]
     width = x.shape[1]
     if not tall % 2 or not wide % 2 or weight.shape[:2] != (width, 1):
         raise ValueError(f"depthwise_conv2d: weight {tuple(weight.shape)}, allowed: ({width}, 1, odd, odd)")
-    if dilation < 1:
-        raise ValueError(f"depthwise_conv2d: dilation {dilation}, allowed: 1 or more")
-    return small_maps(x, weight, bias, dilation) if pays(x, weight) else reference(x, weight, bias, dilation)
+    for name, number in (("dilation", dilation), ("stride", stride)):
+        if number < 1:
+            raise ValueError(f"depthwise_conv2d: {name} {number}, allowed: 1 or more")
+    match way(x, weight, bias, dilation=dilation, stride=stride, asked=impl):
+        case "native":
+            return native(x, weight, bias, dilation, stride)
+        case "small_maps":
+            return small_maps(x, weight, bias, dilation)
+        case "spectral":
+            return spectral(x, weight, bias, dilation)
+        case "spectral_gradient":
+            return spectral(x, weight, bias, dilation, gradient_only=True)
+        case _:
+            return reference(x, weight, bias, dilation, stride)

@@ -29,18 +29,6 @@ TINY_MAP, SMALL_MAP, MANY_TAPS = 16, 64, 25
 """Positions up to which a dilated kernel pays as a matrix whatever its taps, and with that many taps or more."""
 
 
-def pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether this implementation is the one to take: weights in training on a CPU, outside of any tracing."""
-    return (
-        x.device.type == "cpu"
-        and torch.is_grad_enabled()
-        and weight.requires_grad
-        and x.dtype == weight.dtype
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-    )
-
-
 def small_maps(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1) -> Tensor:
     """Convolve as the reference does, by the cheaper of two ways. See the public function."""
     height, width = x.shape[2:]

@@ -1,11 +1,14 @@
 """The fast paths of the depthwise convolution are the reference, outputs and gradients."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.depthwise_conv2d.reference import reference
-from ops.depthwise_conv2d.small_maps import pays, reachable, small_maps
+from ops.depthwise_conv2d.small_maps import reachable, small_maps
+from ops.depthwise_conv2d.spectral import spectral
 
 SHAPES = [
     (1, 1), (2, 2), (3, 3), (4, 4), (5, 7), (1, 6), (8, 8), (13, 14), (17, 16),
@@ -28,9 +31,10 @@ def test_output_and_gradients_equal_the_reference(shape, kernel, layout):
     x = torch.randn(2, 3, *shape, generator=generator, dtype=torch.float64).contiguous(memory_format=layout)
     weight = torch.randn(3, 1, *kernel, generator=generator, dtype=torch.float64)
     bias = torch.randn(3, generator=generator, dtype=torch.float64)
-    ours, law = _gradients(small_maps, x, weight, bias), _gradients(reference, x, weight, bias)
-    for mine, expected in zip(ours, law, strict=True):
-        torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
+    law = _gradients(reference, x, weight, bias)
+    for way in (small_maps, spectral, partial(spectral, gradient_only=True)):
+        for mine, expected in zip(_gradients(way, x, weight, bias), law, strict=True):
+            torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -45,8 +49,10 @@ def test_dilated_kernels_equal_the_reference(shape, kernel, dilation):
         for function in (small_maps, reference)
     )
     assert ours[0].shape == x.shape
-    for mine, expected in zip(ours, law, strict=True):
+    spectra = _gradients(lambda x, w, b: spectral(x, w, b, dilation), x, weight, bias)
+    for mine, other, expected in zip(ours, spectra, law, strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(other, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_taps_that_meet_no_map_get_no_gradient():
@@ -63,17 +69,6 @@ def test_reachable_keeps_all_taps_of_kernels_smaller_than_the_map():
     assert reachable(weight, 8, 8).shape == (3, 1, 7, 5)
     assert reachable(weight, 2, 8).shape == (3, 1, 3, 5)
     assert torch.equal(reachable(weight, 1, 1), weight[:, :, 3:4, 2:3])
-
-
-def test_only_training_on_a_cpu_takes_the_fast_path():
-    x, weight = torch.randn(1, 3, 4, 4), torch.randn(3, 1, 7, 7, requires_grad=True)
-    assert pays(x, weight)
-    assert not pays(x, weight.detach())
-    assert not pays(x.to("meta"), weight)
-    with torch.no_grad():
-        assert not pays(x, weight)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not pays(x, weight)
 
 
 def test_export_sees_one_plain_convolution():
@@ -96,6 +91,7 @@ def test_even_kernels_and_other_widths_are_refused(weight):
         depthwise_conv2d(torch.randn(1, 3, 8, 8), torch.randn(weight))
 
 
-def test_dilations_below_one_are_refused():
-    with pytest.raises(ValueError, match="depthwise_conv2d: dilation 0, allowed: 1 or more"):
-        depthwise_conv2d(torch.randn(1, 3, 8, 8), torch.randn(3, 1, 3, 3), dilation=0)
+def test_dilations_and_strides_below_one_are_refused():
+    for name in ("dilation", "stride"):
+        with pytest.raises(ValueError, match=f"depthwise_conv2d: {name} 0, allowed: 1 or more"):
+            depthwise_conv2d(torch.randn(1, 3, 8, 8), torch.randn(3, 1, 3, 3), **{name: 0})

@@ -1,0 +1,53 @@
+"""Which way a depthwise convolution takes: rules of thumb, set by `nas bench ops` on shapes of all sizes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ops.depthwise_conv2d.small_maps import reachable
+from ops.dispatch import Impl, implementation
+
+Way = Literal["reference", "native", "small_maps", "spectral", "spectral_gradient"]
+
+SMALL_MAP = 64
+"""Positions up to which a matrix of all pairs of positions is the best that PyTorch's own functions can do."""
+LARGEST_DIRECT = 13
+"""Side of a kernel beyond which PyTorch convolves contiguous maps by a slow plain loop."""
+MANY_TAPS = {False: 25, True: 64}
+"""Taps from which PyTorch's weight gradient is slower than transforms, of contiguous and of channels_last maps."""
+FEW_TAPS = 49
+"""Taps up to which PyTorch's forward pass alone is as fast as the native one; its gradients are not."""
+HUGE = 27 * 27 * 24 * 24
+"""Taps times positions from which transforms are faster in all passes, also for maps in channels_last."""
+
+
+def way(x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: int, stride: int, asked: Impl | None) -> Way:
+    """Return how to convolve these. Raises ValueError if what is asked for cannot be had."""
+    chosen = implementation("depthwise_conv2d", asked, x, weight, bias)
+    plain = x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
+    if chosen == "reference" or (plain and not asked):
+        return "reference"
+    if chosen == "native" and (stride == 1 or dilation == 1):
+        trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+        few = weight.shape[2] * weight.shape[3] <= FEW_TAPS
+        return "reference" if few and not trained and not asked else "native"
+    if plain or stride > 1 or torch.compiler.is_compiling() or x.dtype != weight.dtype or not x.is_floating_point():
+        return "reference"
+    return _by_pytorch(x, weight, dilation)
+
+
+def _by_pytorch(x: Tensor, weight: Tensor, dilation: int) -> Way:
+    height, width = x.shape[2:]
+    trains = torch.is_grad_enabled() and weight.requires_grad
+    if dilation > 1 or height * width <= SMALL_MAP:
+        return "small_maps" if trains else "reference"
+    tall, wide = reachable(weight, height, width).shape[2:]
+    last = not x.is_contiguous()
+    if x.dtype not in (torch.float32, torch.float64):  # what transforms are made for
+        return "reference"
+    if (min(tall, wide) > LARGEST_DIRECT and not last) or (trains and tall * wide * height * width >= HUGE):
+        return "spectral"
+    return "spectral_gradient" if trains and tall * wide >= MANY_TAPS[last] else "reference"
