@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ops.deformable_sampling.reference import reference
+from ops.double_backward import apart
 
 BUFFER = 1 << 18
 """Rows of all bags, or elements of matrices, that are taken together; 1 << 17 to 1 << 19 measured alike."""
@@ -76,6 +77,7 @@ class _Bags(torch.autograd.Function):
 
 def _differentiable(wanted: tuple[bool, ...], inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
     """Return gradients that can be differentiated again, by the reference."""
+    inputs = apart(*inputs)
     of = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want]
     value, x, y, weight = inputs
     found = iter(torch.autograd.grad(reference(value, x, y, weight), of, grad, create_graph=True))

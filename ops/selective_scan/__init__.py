@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
+from ops.dispatch import Impl, implementation
 from ops.selective_scan.associative import associative
 from ops.selective_scan.chunks import chunks, pays
+from ops.selective_scan.native import native
 from ops.selective_scan.reference import finish, read, spread, steps, terms
 from ops.shapes import expect
 
@@ -23,7 +26,7 @@ __all__ = ["selective_scan", "selective_scan_step"]
 def selective_scan(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     D: Tensor | None = ..., z: Tensor | None = ..., delta_bias: Tensor | None = ...,
-    *, delta_softplus: bool = ..., return_last_state: Literal[False] = ...,
+    *, delta_softplus: bool = ..., return_last_state: Literal[False] = ..., impl: Impl | None = ...,
 ) -> Tensor:  # fmt: skip
     """Return the output alone."""
 
@@ -32,7 +35,7 @@ def selective_scan(
 def selective_scan(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     D: Tensor | None = ..., z: Tensor | None = ..., delta_bias: Tensor | None = ...,
-    *, delta_softplus: bool = ..., return_last_state: Literal[True],
+    *, delta_softplus: bool = ..., return_last_state: Literal[True], impl: Impl | None = ...,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return the output and the last state."""
 
@@ -49,6 +52,7 @@ def selective_scan(
     *,
     delta_softplus: bool = False,
     return_last_state: bool = False,
+    impl: Impl | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Scan each channel of a sequence with N states: x_t = exp(delta_t A) x_(t-1) + delta_t B_t u_t, y_t = <C_t, x_t>.
 
@@ -61,8 +65,9 @@ def selective_scan(
              With complex A a state stands for a conjugate pair, y = 2 Re <C, x>, and B, C by position hold real and
              imaginary parts in turn along a last axis of 2 L.
     Dtypes:  output as u; computed, and the last state returned, in the widest of all dtypes, at least fp32.
+    Impl:    see `ops.dispatch`; without one the fastest. `reference` here is the form that is traced, `associative`.
     Cost:    no products of matrices; memory for training linear in L where B and C go by position and A is real.
-    Raises:  ValueError if a shape differs.
+    Raises:  ValueError if a shape differs or `impl` cannot be had.
     Source:  Mamba, arXiv:2312.00752, sec. 3.2 and algorithm 2 (B is discretised by Euler's rule, not zero-order hold);
              implementation our own.
     """
@@ -70,9 +75,18 @@ def selective_scan(
     out_dtype = u.dtype
     u, delta, A, B, C, D, z, delta_bias = _widened(u, delta, A, B, C, D, z, delta_bias)
     delta = steps(delta, delta_bias, delta_softplus=delta_softplus)
-    y, last = (chunks if pays(A, B, C) else associative)(u, delta, A, B, C)
+    y, last = _form(impl, u, delta, A, B, C)(u, delta, A, B, C)
     out = finish(y, u, D, z).to(out_dtype)
     return (out, last) if return_last_state else out
+
+
+def _form(asked: Impl | None, *core: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return the form of the scan that takes these tensors."""
+    chosen, (_, _, A, B, C) = implementation("selective_scan", asked, *core), core
+    by_position = not A.is_complex() and B.ndim > 2 and C.ndim > 2
+    if chosen == "native" and by_position:
+        return native
+    return chunks if chosen != "reference" and pays(A, B, C) else associative
 
 
 def selective_scan_step(

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ops.double_backward import apart
 from ops.selective_scan.associative import associative
 
 BUFFER = 1 << 19
@@ -98,6 +99,7 @@ def _differentiable(
     wanted: tuple[bool, ...], inputs: tuple[Tensor, ...], grads: tuple[Tensor, ...]
 ) -> tuple[Tensor | None, ...]:
     """Return gradients that can be differentiated again, by the plain form."""
+    inputs = apart(*inputs)
     u, delta, A, B, C = inputs
     of = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want]
     found = iter(
