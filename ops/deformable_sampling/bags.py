@@ -21,13 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ops.deformable_sampling.native import LARGEST_MAP
 from ops.deformable_sampling.reference import reference
 from ops.double_backward import apart
 
 BUFFER = 1 << 18
 """Rows of all bags, or elements of matrices, that are taken together; 1 << 17 to 1 << 19 measured alike."""
-LARGEST_MAP = 1 << 23
-"""Positions of a map beyond which single precision no longer numbers its cells."""
 
 
 def pays(value: Tensor) -> bool:

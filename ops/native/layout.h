@@ -10,30 +10,51 @@ struct Map {
     int64_t count, height, width, channel, row, column;
 };
 
-// Transposes a square of LANES vectors.
-static inline void transpose(vec (&square)[LANES]) {
+// What two rows of a square become when blocks of SIDE lanes change places between them: the first row has lanes of a
+// where the bit SIDE of a lane's number is unset, and before it lanes of b where it is set.
 #if defined(__clang__)
-    float in[LANES][LANES], out[LANES][LANES];
-    memcpy(in, square, sizeof in);
-    for (int i = 0; i < LANES; i++)
-        for (int j = 0; j < LANES; j++) out[j][i] = in[i][j];
-    memcpy(square, out, sizeof out);
+static inline vec choose(vec a, vec b, const ints& from) {
+    vec out;
+    for (int l = 0; l < LANES; l++) out[l] = from[l] < LANES ? a[from[l]] : b[from[l] - LANES];
+    return out;
+}
 #else
-    ints lane;
-    for (int i = 0; i < LANES; i++) lane[i] = i;
-#pragma GCC unroll 4
-    for (int side = 1; side < LANES; side *= 2) {
-        const ints upper = (lane & side) != 0;
-        const ints first = upper ? lane - side + LANES : lane, second = upper ? lane + LANES : lane + side;
+static inline vec choose(vec a, vec b, const ints& from) { return __builtin_shuffle(a, b, from); }
+#endif
+
+template <int SIDE>
+static inline vec first_of(vec a, vec b) {
+    ints from;
+    for (int l = 0; l < LANES; l++) from[l] = l & SIDE ? l - SIDE + LANES : l;
+    return choose(a, b, from);
+}
+
+template <int SIDE>
+static inline vec second_of(vec a, vec b) {
+    ints from;
+    for (int l = 0; l < LANES; l++) from[l] = l & SIDE ? l + LANES : l + SIDE;
+    return choose(a, b, from);
+}
+
+// Transposes a square of LANES vectors.
+template <int SIDE = 1>
+static inline void transpose(vec (&square)[LANES]) {
+    if constexpr (SIDE < LANES) {
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++) {
-            if (i & side) continue;
-            const vec a = square[i], b = square[i | side];
-            square[i] = __builtin_shuffle(a, b, first);
-            square[i | side] = __builtin_shuffle(a, b, second);
+            if (i & SIDE) continue;
+            const vec a = square[i], b = square[i | SIDE];
+            square[i] = first_of<SIDE>(a, b);
+            square[i | SIDE] = second_of<SIDE>(a, b);
         }
+        transpose<SIDE * 2>(square);
     }
-#endif
+}
+
+// Sums neighbours of both: lanes whose number has the bit SIDE become sums of b, the others sums of a.
+template <int SIDE>
+static inline vec folded(vec a, vec b) {
+    return first_of<SIDE>(a, b) + second_of<SIDE>(a, b);
 }
 
 // Where a column stands in a packed row: columns of equal remainder by `phases` stand side by side.
