@@ -3,7 +3,6 @@
 // Vectors are channels of one group, in segments of up to LANES. What a query's points take from the map is computed for
 // all of its points first, and the gradients of places and weights for all of them at the end; so both run over points
 // side by side. An image's map is written by one thread alone.
-#include <cmath>
 #include <utility>
 
 #include "layout.h"
@@ -23,10 +22,11 @@ vec between(vec x, float low, float high) {  // what is no number stays none
     return x > all(high) ? all(high) : x;
 }
 
+// The whole number at or below x, for x from -1 to below 2^31; -1 for what is no number.
 vec down_to_whole(vec x) {
-    vec out;
-    for (int lane = 0; lane < LANES; lane++) out[lane] = floorf(x[lane]);
-    return out;
+    vec out = __builtin_convertvector(__builtin_convertvector(x, ints), vec);
+    out = out > x ? out - 1 : out;
+    return out < all(-1) ? all(-1) : out;
 }
 
 vec lerp(vec a, vec b, vec share) { return a + (b - a) * share; }
@@ -85,13 +85,23 @@ struct Points {
         memcpy(to, &whole, sizeof whole);
     }
 
+    // Four vectors of (first, right, below, last) in turn, as one vector of each.
+    static void apart(const float* from, vec (&corner)[4]) {
+        ints even, odd;
+        for (int lane = 0; lane < LANES; lane++) even[lane] = lane * 2, odd[lane] = lane * 2 + 1;
+        const vec a = load(from), b = load(from + LANES), c = load(from + 2 * LANES), d = load(from + 3 * LANES);
+        const vec even_ab = choose(a, b, even), odd_ab = choose(a, b, odd);
+        const vec even_cd = choose(c, d, even), odd_cd = choose(c, d, odd);
+        corner[0] = choose(even_ab, even_cd, even), corner[2] = choose(even_ab, even_cd, odd);
+        corner[1] = choose(odd_ab, odd_cd, even), corner[3] = choose(odd_ab, odd_cd, odd);
+    }
+
     // Gradients of places and weights from the products.
     void gradients(const Sizes& my, int64_t count, float* d_x, float* d_y, float* d_weight) {
         const vec wide = all((float)my.width), tall = all((float)my.height), before = all(-1);
         for (int64_t i = 0; i < count; i += LANES) {
             vec corner[4];
-            for (int lane = 0; lane < LANES; lane++)
-                for (int c = 0; c < 4; c++) corner[c][lane] = product[(i + lane) * 4 + c];
+            apart(product + i * 4, corner);
             const vec at_x = load(x + i), at_y = load(y + i), w = load(weight + i);
             const Place at(my, at_x, at_y);
             const vec first = where(at.has_left & at.has_top, corner[0]), right = where(at.has_right & at.has_top, corner[1]);
