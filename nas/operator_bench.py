@@ -60,7 +60,7 @@ class Case:
     shape: tuple[int, ...]
     kernel: str
     inputs: Callable[[int], list[Tensor]]
-    ours: Callable[[Impl], Way]
+    ours: Callable[[Impl | None], Way]
     peers: dict[str, Way]
     law: Way
     macs: int | None = None
@@ -79,7 +79,7 @@ def depthwise(shape: tuple[int, int, int, int], kernel: tuple[int, int], *, dila
     def law(x: Tensor, weight: Tensor) -> Tensor:
         return convolved(x, weight, None, dilation, stride)
 
-    def ours(impl: Impl) -> Way:
+    def ours(impl: Impl | None) -> Way:
         return lambda x, weight: depthwise_conv2d(x, weight, dilation=dilation, stride=stride, impl=impl)
 
     met = [_met(side, taps, dilation, stride) for side, taps in zip(shape[2:], kernel, strict=True)]
@@ -110,7 +110,7 @@ def scan(batch: int, width: int, length: int, states: int, groups: int) -> Case:
         u, delta = _normal(count, width, length), _normal(count, width, length) - 4.6
         return [u, delta, rates, _normal(*told), _normal(*told).flip(-1)]
 
-    def ours(impl: Impl) -> Way:
+    def ours(impl: Impl | None) -> Way:
         return lambda *tensors: selective_scan(*tensors, delta_softplus=True, impl=impl)
 
     def law(u: Tensor, delta: Tensor, *others: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def sampling(batch: int, height: int, width: int, groups: int, depth: int) -> Ca
         offset, size = _normal(count, height, width, groups, 9, 2), (count, places, groups, 9)
         return [_normal(count, height, width, groups, depth), *window.places(offset, 1.0), _normal(*size).sigmoid()]
 
-    def ours(impl: Impl) -> Way:
+    def ours(impl: Impl | None) -> Way:
         return lambda *tensors: deformable_sampling(*tensors, impl=impl)
 
     return Case(
@@ -184,8 +184,7 @@ def rows(cases: Iterable[Case] = CASES, *, threads: int = 1, rounds: int = 5) ->
 
 
 def _rows(case: Case, peak: float, clock: Callable[[], float], rounds: int) -> Iterator[Row]:
-    impls: list[Impl] = ["pytorch"] if missing() else ["native", "pytorch"]
-    ours = {str(impl): case.ours(impl) for impl in impls}
+    ours = {"default": case.ours(None), "pytorch": case.ours("pytorch")}
     inputs = [tensor.requires_grad_() for tensor in case.inputs(case.shape[0])]
     times = _times({**ours, **case.peers}, inputs, clock, rounds)
     for impl, way in ours.items():

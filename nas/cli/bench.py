@@ -38,7 +38,8 @@ def ops(
 ) -> None:
     """Time depthwise convolution, selective scan and deformable sampling, forward and backward, against others.
 
-    Each row sets one of our ways (native: our C++ library, pytorch: without it) against one that computes the same. A
+    Each row sets our operator (default: as networks take it, pytorch: without the library in C++ that is built where
+    there is a compiler) against one that computes the same. A
     speed-up is the other's median time over ours. The error is ours against float64, the largest difference over the
     largest number of output and gradients. Without --op it takes some minutes.
     """

@@ -20,6 +20,8 @@ MANY_TAPS = {False: 25, True: 64}
 """Taps from which PyTorch's weight gradient is slower than transforms, of contiguous and of channels_last maps."""
 FEW_TAPS = 49
 """Taps up to which PyTorch's forward pass alone is as fast as the native one; its gradients are not."""
+FEWEST_TAPS = 9
+"""Taps up to which PyTorch's gradients are good too, of maps in channels_last."""
 HUGE = 27 * 27 * 24 * 24
 """Taps times positions from which transforms are faster in all passes, also for maps in channels_last."""
 
@@ -31,12 +33,18 @@ def way(x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: int, stride
     if chosen == "reference" or (plain and not asked):
         return "reference"
     if chosen == "native" and (stride == 1 or dilation == 1):
-        trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-        few = weight.shape[2] * weight.shape[3] <= FEW_TAPS
-        return "reference" if few and not trained and not asked else "native"
+        return "native" if asked or _native_pays(x, weight) else "reference"
     if plain or stride > 1 or torch.compiler.is_compiling() or x.dtype != weight.dtype or not x.is_floating_point():
         return "reference"
     return _by_pytorch(x, weight, dilation)
+
+
+def _native_pays(x: Tensor, weight: Tensor) -> bool:
+    """Whether the native way is the fastest: nearly always where something is trained."""
+    taps = weight.shape[2] * weight.shape[3]
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        return taps > FEWEST_TAPS or x.is_contiguous()
+    return taps > FEW_TAPS
 
 
 def _by_pytorch(x: Tensor, weight: Tensor, dilation: int) -> Way:

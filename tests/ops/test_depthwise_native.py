@@ -156,6 +156,8 @@ def test_the_way_follows_device_dtype_and_what_is_asked(monkeypatch):
     small = torch.randn(3, 1, 3, 3, requires_grad=True)
     assert taken(x, weight) == taken(x, small) == "native"
     assert taken(x, small.detach()) == "reference", "a forward pass of few taps"
+    assert taken(_laid(x, "channels last"), small) == "reference", "PyTorch's own is as fast there"
+    assert taken(_laid(x, "channels last"), small, asked="native") == "native"
     assert taken(x, small, dilation=2, stride=2) == "reference"
     with torch.autocast("cpu", torch.bfloat16):
         assert taken(x, weight) == "reference"
