@@ -15,7 +15,7 @@ from ops.native import missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason="no compiler (tests/ops/test_native.py asks for one)")
 TOLERANCE = 2e-6
-"""Of the largest value: sums of up to some thousand products rounded to 6e-8."""
+"""Of the largest value, or of what sums of random signs come to where they happen to cancel."""
 
 
 def _inputs(batch, channels, height, width, tall, wide):
@@ -49,7 +49,8 @@ def _check(x, weight, bias, dilation, stride, threads=1):
     exacts = [law, *torch.autograd.grad(law, exact, direction.float().double())]
     for name, mine, expected in zip(("out", "x", "weight", "bias"), found, exacts, strict=True):
         assert mine.shape == expected.shape
-        error = float((mine - expected).detach().abs().max() / expected.detach().abs().max().clamp(min=1e-20))
+        floor = law[:, 0].numel() ** 0.5 if name in ("weight", "bias") else 1.0
+        error = ((mine - expected).abs().max() / expected.abs().max().clamp(min=floor)).item()
         assert error < TOLERANCE, f"{name}: error {error:.1e}"
 
 

@@ -36,7 +36,7 @@ def _check(inputs):
         ("out", "value", "x", "y", "weight"), _gradients(native, inputs), _gradients(reference, exact), strict=True
     ):
         assert mine.shape == law.shape
-        error = ((mine - law).abs().max() / law.abs().max().clamp(min=1e-3)).item()
+        error = ((mine - law).abs().max() / law.abs().max().clamp(min=0.3)).item()
         assert error < TOLERANCE, f"{name}: error {error:.1e}"
 
 

@@ -13,7 +13,7 @@ from ops.selective_scan.native import native, native_scan, native_scan_backward
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason="no compiler (tests/ops/test_native.py asks for one)")
 TOLERANCE = 2e-6
-"""Of the largest value: decays to 2e-7, and sums over positions and channels."""
+"""Of the largest value, or of what sums of random signs come to where they happen to cancel: decays are to 2e-7."""
 
 
 def _core(batch=2, width=6, length=21, states=3, groups=2, step=1.0):
@@ -30,11 +30,13 @@ def _gradients(function, inputs):
     return [*outputs, *torch.autograd.grad(outputs, inputs, directions)]
 
 
-def _check(inputs, tolerance=TOLERANCE):
+def _check(inputs, tolerance=TOLERANCE, least=1e-20):
+    batch, _, length = inputs[0].shape
     exact = _gradients(chunks, [tensor.detach().double().requires_grad_() for tensor in inputs])
     for name, mine, law in zip(("y", "last", *"uδABC"), _gradients(native, inputs), exact, strict=True):
         assert mine.shape == law.shape
-        error = float((mine - law).detach().abs().max() / law.detach().abs().max().clamp(min=1e-20))
+        floor = least * (batch * length) ** 0.5 if name == "A" else least
+        error = ((mine - law).abs().max() / law.abs().max().clamp(min=floor)).item()
         assert error < tolerance, f"{name}: error {error:.1e}"
 
 
@@ -46,7 +48,7 @@ def _check(inputs, tolerance=TOLERANCE):
 def test_output_and_gradients_are_the_law(batch, width, length, states, groups, threads):
     torch.set_num_threads(threads)
     try:
-        _check(_core(batch, groups * width, length, states, groups))
+        _check(_core(batch, groups * width, length, states, groups), least=0.3)
     finally:
         torch.set_num_threads(1)
 
