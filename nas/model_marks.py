@@ -1,0 +1,37 @@
+"""The named models as marks beside the trials of a study: what can be compared, and words about it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from nas.figures.front import Mark
+from nas.quantities import short
+from space import SpaceError, cost
+from space.named import model_names, named
+
+
+@lru_cache(maxsize=16)
+def model_marks(resolution: int, *, same_data: bool) -> tuple[Mark, ...]:
+    """Return the named models that run at `resolution` px, with their costs there.
+
+    Published accuracies are of ImageNet-1k and take part only where the study's data is that (`same_data`).
+    """
+    found = (_mark(name, resolution, same_data=same_data) for name in model_names())
+    return tuple(mark for mark in found if mark is not None)
+
+
+def _mark(name: str, resolution: int, *, same_data: bool) -> Mark | None:
+    model = named(name)
+    try:
+        counts = cost(model.arch.fitted(resolution), resolution)
+    except SpaceError:
+        return None
+    values = {"params": float(counts.params), "macs": float(counts.macs), "activations": float(counts.activations)}
+    plain = [entry for entry in model.published if entry.top1 is not None and entry.pretrain in (None, "", "none")]
+    entry = next(iter(plain or [entry for entry in model.published if entry.top1 is not None]), None)
+    note = f"{short(counts.params)} parameters, {short(counts.macs)} MACs at {resolution} px"
+    if entry is not None:
+        note += f"; published: {entry.top1:g} % top-1 on ImageNet-1k at {entry.input} px"
+        if same_data and entry.top1 is not None:
+            values["accuracy"] = entry.top1 / 100
+    return Mark(name, values, note)
