@@ -15,6 +15,7 @@ from nas.settings import SearchSettings
 from trials.rows import EpochRow, StudyRow, TrialRow
 from trials.store import Store
 
+
 @dataclass(frozen=True)
 class StudyData:
     """A study with its trials, curves and front."""
@@ -90,4 +91,3 @@ class StudyData:
 
 def _finite(value: float) -> float | None:
     return value if abs(value) < float("inf") else None
-
