@@ -16,10 +16,10 @@ import pytest
 
 from nas.figure_files import _written, write_figures
 from nas.figures import DARK, Curve, Dot, Mark, as_json, curves_figure, front_figure, history_figure
+from nas.model_marks import model_marks
 from nas.objective import Objective
 from nas.report import render, report_figures, write_report
 from nas.settings import SearchSettings
-from nas.model_marks import model_marks
 from nas.study_data import StudyData
 from space import DesignSpace, NasError
 from space.named import PLAIN, named
