@@ -151,7 +151,7 @@ void return_over(Back& my, const Chunk& chunk, int64_t n, int64_t steps, int64_t
     }
     for (int k = 0; k < COUNT; k++) {
         g[k] = load(my.following.at + block * row + at + k * LANES);
-        d_rate[k] = load(my.d_rates.at + block * row + at + k * LANES);
+        d_rate[k] = vec{};
     }
     for (int64_t t = steps - 1; t >= 0; t--) {
         const vec delta = load(chunk.delta.at + t * LANES), entering = delta * load(chunk.u.at + t * LANES);
@@ -174,7 +174,8 @@ void return_over(Back& my, const Chunk& chunk, int64_t n, int64_t steps, int64_t
     }
     for (int k = 0; k < COUNT; k++) {
         store(my.following.at + block * row + at + k * LANES, g[k]);
-        store(my.d_rates.at + block * row + at + k * LANES, d_rate[k]);
+        float* total = my.d_rates.at + block * row + at + k * LANES;  // sums of sums lose fewer digits
+        store(total, load(total) + d_rate[k]);
     }
 }
 
