@@ -4,6 +4,7 @@ search.py   nas search, nas resume              models.py   nas models list | sh
 studies.py  nas studies, nas trials, nas front  space.py    nas space check | sample | schema | size
 train.py    nas train, nas evaluate             cost.py     nas cost
 export.py   nas export                          report.py   nas report
+bench.py    nas bench search
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import cost, export, models, report, search, space, studies, train
+from nas.cli import bench, cost, export, models, report, search, space, studies, train
 from nas.cli.options import examples
 
 __all__ = ["app"]
@@ -59,3 +60,4 @@ report.register(app)
 cost.register(app)
 app.add_typer(space.app, name="space")
 app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")

@@ -16,4 +16,4 @@ def _make(seed: int) -> BaseSampler:
     return TPESampler(n_startup_trials=0, constant_liar=True, multivariate=False, seed=seed)
 
 
-SAMPLER = Sampler(start=lambda: _make, startup=lambda budget: min(20, max(4, budget // 5)))
+SAMPLER = Sampler(start=lambda known=None: _make, startup=lambda budget: min(20, max(4, budget // 5)))

@@ -1,0 +1,147 @@
+"""Guided evolution: new points around the best, judged by the model, improved choice by choice.
+
+Source:  White, Neiswanger and Savani, BANANAS, arXiv:1910.11858 (mutations of the best, judged by a predictor); Wan et
+         al., CASMOPOLITAN, arXiv:2102.07188 (kernel of categorical choices, local search of the acquisition).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution
+
+from nas.known_costs import Choices, KnownCosts
+from nas.pareto import Direction, ranks
+from nas.predictor.acquisition import Acquisition
+from nas.predictor.candidates import Candidates
+from nas.predictor.columns import Array
+from nas.predictor.history import History
+from nas.predictor.model import FITTED, TRAINED, Fits, Lesson, Regression, instructive, settled
+from nas.predictor.pool import Pool
+
+BRED = 600
+"""Candidates bred from the elite for a proposal: two thirds by mutation, the others by crossing."""
+BLIND = 200
+"""Candidates drawn anywhere."""
+ELITE = 12
+"""Trials bred from at least."""
+ROUNDS = 2
+"""Rounds of local search around the best candidates."""
+CLIMBERS = 8
+"""Candidates whose neighbours are looked at in each round."""
+NEIGHBOURS = 40
+"""Neighbours of each at most."""
+
+
+class Guide:
+    """Proposes points for one study from its history; what it keeps between proposals is derived from the trials."""
+
+    def __init__(self, known: KnownCosts | None) -> None:
+        """Start with no trial known."""
+        self.history = History(known)
+        self._known = known
+        self._fits = Fits(self.history.columns.distributions)
+
+    def propose(self, rng: np.random.Generator) -> Choices | None:
+        """Return the choices of the next point; None where there is nothing to learn from yet, or nothing new."""
+        learnt = np.flatnonzero(self.history.excess <= 0)
+        if not len(learnt):
+            return self._towards_feasible(rng)
+        merit = _merit(self.history.outcomes[learnt])
+        chosen = learnt[instructive(merit, TRAINED)]
+        rows, costs = self.history.rows(chosen), self.history.costs(chosen)
+        first = learnt[: settled(len(learnt))]
+        fitted = first[instructive(merit[: len(first)], FITTED)]
+        known = self._known.objectives if self._known else {}
+        models = [
+            None if index in known else self._regression(index, outcomes, chosen, fitted)
+            for index, outcomes in enumerate(self.history.outcomes.T)
+        ]
+        feasibility = self._feasibility()
+        pending = self.history.rows_of(self.history.pending)
+        pending_costs = self.history.costs_of(self.history.pending)
+        for model in models:
+            if model is not None:
+                model.believe(pending, pending_costs)
+        pool = Pool(self.history, self._known, rng)
+        candidates = self._candidates(rng)
+        blind, bred = round(BLIND * pool.share), round(BRED * pool.share)
+        pool.add_blind(blind, candidates.random(rows, blind))
+        acquisition = Acquisition(
+            models,
+            known,
+            feasibility,
+            (np.concatenate([rows, pending]), np.concatenate([costs, pending_costs])),
+            (pool.rows, pool.costs),
+            rng,
+        )
+        elite = rows[acquisition.elite(self.history.outcomes[chosen], ELITE)]
+        pool.add(_bred(candidates, elite, bred, rng))
+        return _climbed(pool, acquisition, candidates)
+
+    def _towards_feasible(self, rng: np.random.Generator) -> Choices | None:
+        """Return a point that is expected to violate the constraints least, where no trial was feasible."""
+        every = np.arange(len(self.history.excess))
+        if not len(every):
+            return None
+        inside = -np.log1p(self.history.excess)
+        chosen, fitted = every[instructive(inside, TRAINED)], every[: settled(len(every))]
+        model = self._regression("excess", inside, chosen, fitted[instructive(inside[fitted], FITTED)])
+        rows, costs = self.history.rows(chosen), self.history.costs(chosen)
+        pool, candidates = Pool(self.history, self._known, rng), self._candidates(rng)
+        blind, bred = round(BLIND * pool.share), round(BRED * pool.share)
+        pool.add_blind(blind, candidates.random(rows, blind))
+        acquisition = Acquisition([model], {}, None, (rows, costs), (pool.rows, pool.costs), rng)
+        pool.add(_bred(candidates, rows[np.argsort(-inside[chosen])[:ELITE]], bred, rng))
+        return _climbed(pool, acquisition, candidates)
+
+    def _feasibility(self) -> Regression | None:
+        """Return a model of -1 for infeasible and 1 for feasible trials; None where all are feasible."""
+        label = np.where(self.history.excess <= 0, 1.0, -1.0)
+        if (label > 0).all():
+            return None
+        every = np.arange(len(label))
+        recent = every.astype(np.float64)
+        chosen, fitted = every[instructive(recent, TRAINED)], every[: settled(len(every))]
+        return self._regression("feasible", label, chosen, fitted[instructive(recent[fitted], FITTED)])
+
+    def _regression(self, of: int | str, targets: Array, chosen: Array, fitted: Array) -> Regression:
+        lessons = [Lesson(self.history.rows(at), self.history.costs(at), targets[at]) for at in (chosen, fitted)]
+        return Regression(self._fits, of, *lessons)
+
+    def _candidates(self, rng: np.random.Generator) -> Candidates:
+        columns = self.history.columns
+        ordered = [not isinstance(each, CategoricalDistribution) for each in columns.distributions]
+        rules = [] if self._known else columns.rules(self.history.rows(np.arange(len(self.history.excess))))
+        return Candidates(columns.levels(), ordered, rules, rng)
+
+
+def _merit(outcomes: Array) -> Array:
+    """Return a number for each trial [N, M], more for better: the negative of its rank."""
+    if outcomes.shape[1] == 1:
+        return outcomes[:, 0]
+    ways: list[Direction] = ["max"] * outcomes.shape[1]
+    return -np.array(ranks(outcomes, ways), dtype=np.float64)
+
+
+def _bred(candidates: Candidates, elite: Array, count: int, rng: np.random.Generator) -> Array:
+    """Return so many points bred from the elite: mutations of one to three choices, and crossings."""
+    crossings = count // 3
+    parents = elite[rng.integers(len(elite), size=count - crossings)]
+    mutants = candidates.mutated(parents, rng.integers(1, 4, size=len(parents)))
+    first, second = (elite[rng.integers(len(elite), size=crossings)] for _ in range(2))
+    return np.concatenate([mutants, candidates.crossed(first, second)])
+
+
+def _climbed(pool: Pool, acquisition: Acquisition, candidates: Candidates) -> Choices | None:
+    """Add the neighbours of the best candidates, and of the best then; return the best of all."""
+    merit = acquisition(pool.rows, pool.costs) if len(pool) else np.zeros(0)
+    for _ in range(ROUNDS):
+        if not len(pool):
+            return None
+        best = np.argsort(-merit, kind="stable")[: max(1, round(CLIMBERS * pool.share))]
+        before = len(pool)
+        pool.add(np.concatenate([candidates.neighbours(pool.rows[index], NEIGHBOURS) for index in best]))
+        if len(pool) == before:
+            break
+        merit = np.concatenate([merit, acquisition(pool.rows[before:], pool.costs[before:])])
+    return pool.choices(int(np.argmax(merit)))

@@ -1,0 +1,96 @@
+"""What the finished trials say of points not yet tried: outcomes and feasibility, each by a Gaussian process."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from scipy.special import ndtr
+
+from nas.predictor.columns import Array, Integers
+from nas.predictor.features import Features
+from nas.predictor.gaussian_process import GaussianProcess, Hyperparameters, fit
+from nas.predictor.outcomes import Scale
+
+TRAINED = 300
+"""Trials that a model is conditioned on at most."""
+FITTED = 200
+"""Trials that its hyperparameters are fitted to at most."""
+REFIT = 12
+"""Hyperparameters are fitted anew when the trials have grown by one part in so many."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Trials to learn from."""
+
+    rows: Array
+    """[N, P], positions."""
+    costs: Array
+    """[N, C], known costs."""
+    targets: Array
+    """[N], of which more is better."""
+
+
+class Fits:
+    """Hyperparameters fitted before. They are a function of the lesson, hence this is a cache and no memory."""
+
+    def __init__(self, distributions: Sequence[BaseDistribution]) -> None:
+        """Start empty; `distributions`, of the columns, may grow."""
+        self._distributions = distributions
+        self._kept: dict[Hashable, tuple[bytes, Features, Hyperparameters]] = {}
+
+    def get(self, of: Hashable, lesson: Lesson) -> tuple[Features, Hyperparameters]:
+        """Return the features laid out for a lesson about `of`, and the hyperparameters fitted to it."""
+        width = int(np.flatnonzero(~np.isnan(lesson.rows).all(axis=0)).max(initial=-1)) + 1
+        key = lesson.rows[:, :width].tobytes() + lesson.targets.tobytes()
+        kept = self._kept.get(of)
+        if kept is None or kept[0] != key:
+            features = Features(self._distributions[:width], lesson.rows[:, :width], lesson.costs)
+            inputs = features(lesson.rows, lesson.costs)
+            found = fit(features.parts, inputs, Scale.of(lesson.targets)(lesson.targets))
+            kept = self._kept[of] = (key, features, found)
+        return kept[1], kept[2]
+
+
+class Regression:
+    """A Gaussian process over rows of positions and known costs, on the scale of its targets."""
+
+    def __init__(self, fits: Fits, of: Hashable, lesson: Lesson, fitted: Lesson) -> None:
+        """Learn `lesson`, with the hyperparameters that suit `fitted`."""
+        self._features, at = fits.get(of, fitted)
+        self.scale = Scale.of(lesson.targets)
+        inputs = self._features(lesson.rows, lesson.costs)
+        self._process = GaussianProcess(self._features.parts, at, inputs, self.scale(lesson.targets))
+
+    def believe(self, rows: Array, costs: Array) -> None:
+        """Take the outcomes of running trials for what is predicted, so that others are sent elsewhere."""
+        if len(rows):
+            self._process = self._process.believing(self._features(rows, costs))
+
+    def predict(self, rows: Array, costs: Array) -> tuple[Array, Array]:
+        """Return mean and deviation [M] of the noise-free target, on its scale."""
+        return self._process.predict(self._features(rows, costs))
+
+    def chance(self, rows: Array, costs: Array) -> Array:
+        """Return the probability [M] that the target is above 0."""
+        mean, deviation = self.predict(rows, costs)
+        return ndtr((mean - self.scale(np.zeros(1))[0]) / np.maximum(deviation, 1e-3))
+
+
+def settled(count: int) -> int:
+    """Return how many of the first trials the hyperparameters depend on, so that they stay for a while."""
+    return count - count % max(1, count // REFIT)
+
+
+def instructive(merit: NDArray[np.float64], most: int) -> Integers:
+    """Return the indices, rising, of at most so many trials: two thirds are the best, the rest an even spread."""
+    count = len(merit)
+    if count <= most:
+        return np.arange(count)
+    best = np.argsort(-merit, kind="stable")[: 2 * most // 3]
+    rest = np.setdiff1d(np.arange(count), best)
+    return np.union1d(best, rest[np.linspace(0, len(rest) - 1, most - len(best)).astype(np.int64)])
