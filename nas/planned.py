@@ -26,10 +26,10 @@ class PlannedSampler(BaseSampler):
     own.
     """
 
-    def __init__(self, *, seed: int = 0, startup: int = 0) -> None:
-        """Start without a study; its first `startup` trials are drawn at random."""
-        self._seed, self._startup, self._counting = seed, startup, True
-        self._place: tuple[int, int] | None = None
+    def __init__(self, *, seed: int = 0) -> None:
+        """Start without a study."""
+        self._seed, self._counting = seed, True
+        self._study: Study | None = None
         self._plans: dict[int, tuple[int, Mapping[str, Any]]] = {}
 
     def reseeded(self, seed: int) -> Self:
@@ -58,9 +58,8 @@ class PlannedSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Follow the plan of this trial, which is made at its first choice; draw what the plan lacks."""
-        place = (id(study._storage), study._study_id)
-        if place != self._place:
-            self._place, self._plans = place, {}
+        if self._study is None or (self._study._storage, self._study._study_id) != (study._storage, study._study_id):
+            self._study, self._plans = study, {}
             self.forget()
         if trial.number not in self._plans:
             self._plans[trial.number] = self._planned(study, trial)
@@ -77,8 +76,6 @@ class PlannedSampler(BaseSampler):
     def _planned(self, study: Study, trial: FrozenTrial) -> tuple[int, Mapping[str, Any]]:
         others = [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
         seed = derive_seed("plan", self._seed, len(others) if self._counting else -1)
-        if len(others) < self._startup:
-            return seed, {}
         return seed, self.plan(study, others, random.Random(seed))
 
 

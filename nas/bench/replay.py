@@ -5,7 +5,6 @@ Every suggestion is a charged trial, repeats too. A trial observes one of the po
 
 from __future__ import annotations
 
-import random
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -100,11 +99,8 @@ class Task:
         columns = np.stack([self.table.costs[name] for name in names], axis=1).tolist()
         steps = self.table.steps
 
-        def of(choices: Choices, rng: random.Random) -> tuple[Choices, Sequence[float]]:
-            if len(choices) < len(steps):
-                drawn = {name: rng.choice(list(each)) for name, each in steps.items()}
-                choices = {name: choices.get(name, value) for name, value in drawn.items()}
-            return choices, columns[sum(steps[name][value] for name, value in choices.items())]
+        def of(choices: Choices) -> Sequence[float]:
+            return columns[sum([steps[name][value] for name, value in choices.items()])]
 
         return KnownCosts(of, len(names), {1: names.index(self.cost)} if self.cost in names else {})
 

@@ -17,7 +17,7 @@ class Candidates:
 
     def __init__(self, levels: Integers, ordered: Sequence[bool], rules: Sequence[Rule], rng: np.random.Generator):
         """Draw with `rng`; `ordered` tells which columns hold numbers."""
-        self._levels, self._ordered, self._rules, self._rng = levels, np.array(ordered, dtype=bool), rules, rng
+        self.levels, self.ordered, self._rules, self._rng = levels, np.array(ordered, dtype=bool), rules, rng
         self._free = (levels == 0) | (levels > 1)
 
     def random(self, rows: Array, count: int) -> Array:
@@ -57,26 +57,26 @@ class Candidates:
         return self._settled(found)
 
     def _places(self, column: int, here: float) -> list[float]:
-        count = int(self._levels[column])
+        count = int(self.levels[column])
         if count == 0:
             moved = [here + self._rng.normal(0, 0.1), here + self._rng.normal(0, 0.02), self._rng.random()]
             return [min(max(float(place), 0.0), 1.0) for place in moved]
-        if not self._ordered[column] or count <= 5:
+        if not self.ordered[column] or count <= 5:
             return [float(level) for level in range(count) if level != here]
         steps = {int(here) - 1, int(here) + 1, *(int(v) for v in self._rng.integers(count, size=2))} - {int(here)}
         return [float(level) for level in sorted(steps) if 0 <= level < count]
 
     def _drawn(self, count: int) -> Array:
         """Return values for every column, drawn uniformly: [count, P]."""
-        drawn = self._rng.random((count, len(self._levels)))
-        return np.where(self._levels > 0, np.floor(drawn * self._levels), drawn)
+        drawn = self._rng.random((count, len(self.levels)))
+        return np.where(self.levels > 0, np.floor(drawn * self.levels), drawn)
 
     def _other(self, here: Array, column: Integers) -> Array:
         """Return another value for each of these, numbers often a near one."""
-        levels = self._levels[column]
+        levels = self.levels[column]
         shift = np.floor(self._rng.random(len(here)) * np.maximum(levels - 1, 1)) + 1
         out = np.where(levels > 0, (here + shift) % np.maximum(levels, 1), self._rng.random(len(here)))
-        near = self._ordered[column] & (self._rng.random(len(here)) < NEAR)
+        near = self.ordered[column] & (self._rng.random(len(here)) < NEAR)
         span = np.where(levels > 0, np.maximum(levels - 1, 1), 1.0)
         step = self._rng.normal(0, 0.1, len(here)) * span
         step = np.where(levels > 0, np.sign(step) * np.maximum(np.round(np.abs(step)), 1), step)

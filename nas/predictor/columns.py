@@ -123,14 +123,15 @@ class Columns:
         count = open_.sum(axis=0)
         found: dict[int, Rule] = {}
         for column in np.flatnonzero((count > 0) & (count < len(rows))):
-            best: tuple[tuple[int, int, int], Rule] | None = None
+            best: tuple[tuple[bool, int, int, int], Rule] | None = None
             for parent in self.before[column]:
                 span = slice(starts[parent], starts[parent + 1])
                 both, each = together[span, column], alone[span]
                 if not len(both) or both.sum() != count[column] or ((both > 0) & (both < each)).any():
                     continue
-                named = len(self.names[parent]) if self.names[column].startswith(self.names[parent]) else 0
-                merit = (named, -int((each > 0).sum()), parent)
+                sibling = bool((both == each).all())  # opened together, by something else
+                named = self.names[column].startswith(self.names[parent]) and len(self.names[parent])
+                merit = (not sibling, int(named), -int((each > 0).sum()), parent)
                 if best is None or merit > best[0]:
                     best = merit, Rule(int(column), int(parent), both > 0)
             if best is not None:

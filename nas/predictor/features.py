@@ -38,26 +38,27 @@ class Features:
         shared = self._shared_options(distributions)
         active = max(1.0, float((~np.isnan(rows)).sum(axis=1).mean()))
         self._bag = self._bags(shared, distributions)
-        self.parts = [self._bit_part(shared, len(distributions), active)]
-        if self._bag.shape[1]:
-            self.parts.append(_dense_part(self._bag.shape[1]))
         self._center, self._spread = _moments(costs)
-        if costs.shape[1]:
-            self.parts.append(_dense_part(costs.shape[1]))
+        dense = [count for count in (self._bag.shape[1], costs.shape[1]) if count]
+        self.parts = [self._bit_part(shared, len(distributions), active), *map(_dense_part, dense)]
 
     def __call__(self, rows: Array, costs: Array) -> list[Array]:
         """Return the features [N, F] of each part."""
-        places = rows[:, self._columns]
-        at, kind = np.array(self._at), np.array(self._kind)
-        with np.errstate(invalid="ignore"):
-            on = np.where(kind == 0, places == at, np.where(kind == 1, places >= at, ~np.isnan(places)))
-        bits = on * np.array(self._size)
-        found = [bits]
+        on = self._on(rows)
+        found = [on * np.array(self._size)]
         if self._bag.shape[1]:
             found.append(on @ self._bag)
         if costs.shape[1]:
             found.append(np.nan_to_num((_logs(costs) - self._center) / self._spread))
         return found
+
+    def _on(self, rows: Array) -> Array:
+        """Return which bits are on: [N, F] of 0 and 1."""
+        places = rows[:, self._columns]
+        at, kind = np.array(self._at), np.array(self._kind)
+        with np.errstate(invalid="ignore"):
+            on = np.where(kind == 0, places == at, np.where(kind == 1, places >= at, ~np.isnan(places)))
+        return on.astype(np.float64)
 
     def _lay_out(self, column: int, distribution: BaseDistribution, *, conditional: bool) -> None:
         count = level_count(distribution)

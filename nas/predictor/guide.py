@@ -17,10 +17,11 @@ from nas.predictor.columns import Array
 from nas.predictor.history import History
 from nas.predictor.model import FITTED, TRAINED, Fits, Lesson, Regression, instructive, settled
 from nas.predictor.pool import Pool
+from nas.predictor.spread import farthest
 
-BRED = 600
+BRED = 450
 """Candidates bred from the elite for a proposal: two thirds by mutation, the others by crossing."""
-BLIND = 200
+BLIND = 120
 """Candidates drawn anywhere."""
 ELITE = 12
 """Trials bred from at least."""
@@ -35,14 +36,16 @@ NEIGHBOURS = 40
 class Guide:
     """Proposes points for one study from its history; what it keeps between proposals is derived from the trials."""
 
-    def __init__(self, known: KnownCosts | None) -> None:
-        """Start with no trial known."""
+    def __init__(self, known: KnownCosts | None, startup: int) -> None:
+        """Start with no trial known; the first `startup` points are spread over the space."""
         self.history = History(known)
-        self._known = known
+        self._known, self._startup = known, startup
         self._fits = Fits(self.history.columns.distributions)
 
     def propose(self, rng: np.random.Generator) -> Choices | None:
         """Return the choices of the next point; None where there is nothing to learn from yet, or nothing new."""
+        if len(self.history.excess) + len(self.history.pending) < self._startup:
+            return self._spread(rng)
         learnt = np.flatnonzero(self.history.excess <= 0)
         if not len(learnt):
             return self._towards_feasible(rng)
@@ -65,7 +68,7 @@ class Guide:
         pool = Pool(self.history, self._known, rng)
         candidates = self._candidates(rng)
         blind, bred = round(BLIND * pool.share), round(BRED * pool.share)
-        pool.add_blind(blind, candidates.random(rows, blind))
+        pool.add(candidates.random(rows, blind))
         acquisition = Acquisition(
             models,
             known,
@@ -78,6 +81,20 @@ class Guide:
         pool.add(_bred(candidates, elite, bred, rng))
         return _climbed(pool, acquisition, candidates)
 
+    def _spread(self, rng: np.random.Generator) -> Choices | None:
+        """Return a random point far from those there are; None where there is none yet."""
+        every = np.arange(len(self.history.excess))
+        pending = self.history.rows_of(self.history.pending)
+        rows = np.concatenate([self.history.rows(every), pending])
+        if not len(rows):
+            return None
+        costs = np.concatenate([self.history.costs(every), self.history.costs_of(self.history.pending)])
+        pool, candidates = Pool(self.history, self._known, rng), self._candidates(rng)
+        pool.add(candidates.random(rows, BLIND))
+        if not len(pool):
+            return None
+        return pool.choices(farthest(pool.rows, pool.costs, rows, costs, candidates.levels, candidates.ordered))
+
     def _towards_feasible(self, rng: np.random.Generator) -> Choices | None:
         """Return a point that is expected to violate the constraints least, where no trial was feasible."""
         every = np.arange(len(self.history.excess))
@@ -89,7 +106,7 @@ class Guide:
         rows, costs = self.history.rows(chosen), self.history.costs(chosen)
         pool, candidates = Pool(self.history, self._known, rng), self._candidates(rng)
         blind, bred = round(BLIND * pool.share), round(BRED * pool.share)
-        pool.add_blind(blind, candidates.random(rows, blind))
+        pool.add(candidates.random(rows, blind))
         acquisition = Acquisition([model], {}, None, (rows, costs), (pool.rows, pool.costs), rng)
         pool.add(_bred(candidates, rows[np.argsort(-inside[chosen])[:ELITE]], bred, rng))
         return _climbed(pool, acquisition, candidates)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -77,8 +76,7 @@ class History:
             return np.zeros((len(trials), 0))
         for trial in trials:
             if trial.number not in self._costs:
-                found = self._known.of(trial.params, random.Random(0))
-                self._costs[trial.number] = () if found is None else tuple(found[1])
+                self._costs[trial.number] = self._known.of(trial.params) or ()
         out = np.full((len(trials), self._known.count), np.nan)
         for index, trial in enumerate(trials):
             if self._costs[trial.number]:

@@ -11,7 +11,7 @@ from nas.known_costs import Choices, KnownCosts
 from nas.predictor.columns import Array, fingerprints
 from nas.predictor.history import History
 
-USUAL = 1200
+USUAL = 1000
 """Candidates of a proposal whose number nothing limits."""
 
 
@@ -41,37 +41,30 @@ class Pool:
             self._taken.update(fingerprints(rows, self._levels).tolist())
             self._join(rows, np.zeros((len(rows), 0)), [None] * len(rows))
         else:
-            self._complete([self._columns.params(row) for row in rows[: self._left]], rows)
-
-    def add_blind(self, count: int, rows: Array) -> None:
-        """Take in so many random points: drawn where known costs can complete an empty choice, else these rows."""
-        if self._known is None:
-            self.add(rows)
-        else:
-            self._complete([{}] * min(count, self._left), np.full((count, len(self._levels)), np.nan))
+            self._complete(self._known, [self._columns.params(row) for row in rows[: self._left]], rows)
 
     def choices(self, index: int) -> Choices:
         """Return all choices of a candidate."""
         return self._completed[index] or self._columns.params(self.rows[index])
 
-    def _complete(self, wanted: Sequence[Choices], rows: Array) -> None:
+    def _complete(self, known: KnownCosts, wanted: Sequence[Choices], rows: Array) -> None:
         """Take in what becomes of these choices, whose rows are given, when they are completed."""
-        assert self._known is not None
         self._left -= len(wanted)
-        whole: list[tuple[Choices, Sequence[float]]] = []
+        whole: list[Choices] = []
         places: list[Array] = []
+        costs: list[Sequence[float]] = []
         for row, choices in zip(rows, wanted, strict=False):
-            found = self._known.of(choices, self._python)
-            if found is not None:
-                whole.append(found)
-                places.append(row if found[0] is choices else self._columns.array_of(found[0]))
-        if not whole:
-            return
-        completed = np.array(places)
-        kept = self._new(completed)
-        self._taken.update(fingerprints(completed, self._levels).tolist())
-        costs = np.array([costs for _, costs in whole], dtype=np.float64)
-        self._join(completed[kept], costs[kept], [whole[index][0] for index in kept])
+            made = choices if known.complete is None else known.complete(choices, self._python)
+            cost = None if made is None else known.of(made)
+            if made is not None and cost is not None:
+                whole.append(made)
+                places.append(row if known.complete is None else self._columns.array_of(made))
+                costs.append(cost)
+        if whole:
+            completed = np.array(places)
+            kept = self._new(completed)
+            self._taken.update(fingerprints(completed, self._levels).tolist())
+            self._join(completed[kept], np.array(costs, dtype=np.float64)[kept], [whole[index] for index in kept])
 
     def _new(self, rows: Array) -> list[int]:
         """Return the indices of rows not taken before, of equal ones the first."""

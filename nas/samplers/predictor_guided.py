@@ -23,7 +23,7 @@ from nas.predictor.guide import Guide
 from nas.sampler import Sampler
 
 STARTUP = 10
-"""Trials that are drawn at random before there is a model."""
+"""Trials that are spread over the space before there is a model."""
 
 
 class PredictorGuided(PlannedSampler):
@@ -34,13 +34,13 @@ class PredictorGuided(PlannedSampler):
 
         known:  costs that follow from a point before training.
         """
-        super().__init__(seed=seed, startup=startup)
-        self._known = known
-        self._guide = Guide(known)
+        super().__init__(seed=seed)
+        self._known, self._startup = known, startup
+        self._guide = Guide(known, startup)
 
     def forget(self) -> None:
         """Begin with no trial known."""
-        self._guide = Guide(self._known)
+        self._guide = Guide(self._known, self._startup)
 
     def plan(self, study: Study, trials: list[FrozenTrial], rng: random.Random) -> Mapping[str, Any]:
         """Return the choices of the most promising candidate."""
@@ -49,7 +49,7 @@ class PredictorGuided(PlannedSampler):
 
 
 def _start(known: KnownCosts | None = None) -> Any:
-    return PredictorGuided(known, startup=0).reseeded
+    return PredictorGuided(known).reseeded
 
 
-SAMPLER = Sampler(start=_start, startup=lambda budget: min(STARTUP, max(2, budget // 4)))
+SAMPLER = Sampler(start=_start, startup=lambda budget: 1)
