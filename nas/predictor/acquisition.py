@@ -34,7 +34,10 @@ class Acquisition:
         sample:      rows and costs of random points; half of them are no achievement.
         """
         self._models, self._known, self._feasibility, self._rng = models, known, feasibility, rng
-        self.found = self.moments(*found)[0]
+        self.found = np.stack(
+            [-found[1][:, known[index]] if model is None else model.estimates() for index, model in enumerate(models)],
+            axis=1,
+        )
         """[N, M], the outcomes as the models see them, free of noise."""
         medians = np.nanmedian(self.moments(*sample)[0], axis=0) if len(sample[0]) else self.found.min(axis=0)
         worst = self.found.min(axis=0)

@@ -170,6 +170,16 @@ class GaussianProcess:
         variance = BIAS + np.exp(self._at.scales).sum() - ((kernel @ self._inverse) * kernel).sum(axis=1)
         return kernel @ self._alpha, np.sqrt(np.maximum(variance, 1e-12))
 
+    def estimates(self, rough: float) -> Array:
+        """Return the outcomes [N] at the points conditioned on, with this share of the noise taken for their own."""
+        mean = self._y - np.exp(self._at.noise) * self._alpha
+        return mean + rough * (self._y - mean)
+
+    @property
+    def noise(self) -> float:
+        """Return the variance of the noise."""
+        return float(np.exp(self._at.noise))
+
     def believing(self, features: Sequence[Array]) -> GaussianProcess:
         """Return the posterior as if the outcomes at these features were known to equal their predicted means."""
         mean, _ = self.predict(features)

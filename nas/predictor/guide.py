@@ -122,7 +122,10 @@ class Guide:
         return self._regression("feasible", label, chosen, fitted[instructive(recent[fitted], FITTED)])
 
     def _regression(self, of: int | str, targets: Array, chosen: Array, fitted: Array) -> Regression:
-        lessons = [Lesson(self.history.rows(at), self.history.costs(at), targets[at]) for at in (chosen, fitted)]
+        lessons = [
+            Lesson(self.history.rows(at), self.history.costs(at)[:, : None if isinstance(of, str) else 0], targets[at])
+            for at in (chosen, fitted)
+        ]
         return Regression(self._fits, of, *lessons)
 
     def _candidates(self, rng: np.random.Generator) -> Candidates:

@@ -19,6 +19,8 @@ TRAINED = 300
 """Trials that a model is conditioned on at most."""
 FITTED = 200
 """Trials that its hyperparameters are fitted to at most."""
+ROUGH = 0.0
+"""Share of the noise that is taken for differences between points, which another trial of a point would show again."""
 REFIT = 12
 """Hyperparameters are fitted anew when the trials have grown by one part in so many."""
 
@@ -63,17 +65,26 @@ class Regression:
         """Learn `lesson`, with the hyperparameters that suit `fitted`."""
         self._features, at = fits.get(of, fitted)
         self.scale = Scale.of(lesson.targets)
-        inputs = self._features(lesson.rows, lesson.costs)
+        self._costs = fitted.costs.shape[1]
+        inputs = self._inputs(lesson.rows, lesson.costs)
         self._process = GaussianProcess(self._features.parts, at, inputs, self.scale(lesson.targets))
 
     def believe(self, rows: Array, costs: Array) -> None:
         """Take the outcomes of running trials for what is predicted, so that others are sent elsewhere."""
         if len(rows):
-            self._process = self._process.believing(self._features(rows, costs))
+            self._process = self._process.believing(self._inputs(rows, costs))
+
+    def estimates(self) -> Array:
+        """Return the targets of the trials learnt and of those believed, as far as they are no noise: [N]."""
+        return self._process.estimates(ROUGH)
 
     def predict(self, rows: Array, costs: Array) -> tuple[Array, Array]:
-        """Return mean and deviation [M] of the noise-free target, on its scale."""
-        return self._process.predict(self._features(rows, costs))
+        """Return mean and deviation [M] of the target of points not tried, on its scale."""
+        mean, deviation = self._process.predict(self._inputs(rows, costs))
+        return mean, np.sqrt(deviation**2 + ROUGH * self._process.noise)
+
+    def _inputs(self, rows: Array, costs: Array) -> list[Array]:
+        return self._features(rows, costs[:, : self._costs])
 
     def chance(self, rows: Array, costs: Array) -> Array:
         """Return the probability [M] that the target is above 0."""
