@@ -35,10 +35,10 @@ class Acquisition:
         """
         self._models, self._known, self._feasibility, self._rng = models, known, feasibility, rng
         self.found = np.stack(
-            [-found[1][:, known[index]] if model is None else model.estimates() for index, model in enumerate(models)],
+            [-found[1][:, known[index]] if model is None else model.found for index, model in enumerate(models)],
             axis=1,
         )
-        """[N, M], the outcomes as the models see them, free of noise."""
+        """[N, M], the outcomes on the scales of their models."""
         medians = np.nanmedian(self.moments(*sample)[0], axis=0) if len(sample[0]) else self.found.min(axis=0)
         worst = self.found.min(axis=0)
         self._corner = np.array([worst[i] if i in known else min(medians[i], self.found[:, i].max())

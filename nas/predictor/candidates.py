@@ -42,19 +42,25 @@ class Candidates:
         taken = both & (self._rng.random(first.shape) < 0.5)
         return self._settled(np.where(taken, second, first), donors=second)
 
-    def neighbours(self, row: Array, most: int) -> Array:
-        """Return points that differ from a row in one choice, at most so many; of numbers, near and random levels."""
-        steps = [
-            (int(column), place)
-            for column in np.flatnonzero(~np.isnan(row) & self._free)
-            for place in self._places(int(column), float(row[column]))
-        ]
-        if len(steps) > most:
-            steps = [steps[index] for index in self._rng.choice(len(steps), most, replace=False)]
-        found = np.repeat(row[None], len(steps), axis=0)
-        for other, (column, place) in zip(found, steps, strict=True):
-            other[column] = place
-        return self._settled(found)
+    def neighbours(self, rows: Array, most: int) -> Array:
+        """Return points that differ from one of the rows in one choice, of each at most so many.
+
+        Of a number with many levels, they have the next ones and random ones.
+        """
+        found: list[Array] = []
+        for row in rows:
+            steps = [
+                (int(column), place)
+                for column in np.flatnonzero(~np.isnan(row) & self._free)
+                for place in self._places(int(column), float(row[column]))
+            ]
+            if len(steps) > most:
+                steps = [steps[index] for index in self._rng.choice(len(steps), most, replace=False)]
+            others = np.repeat(row[None], len(steps), axis=0)
+            for other, (column, place) in zip(others, steps, strict=True):
+                other[column] = place
+            found.append(others)
+        return self._settled(np.concatenate(found))
 
     def _places(self, column: int, here: float) -> list[float]:
         count = int(self.levels[column])

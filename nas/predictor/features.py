@@ -32,9 +32,8 @@ class Features:
         self._kind: list[int] = []  # 0 equal to, 1 at or above, 2 open
         self._size: list[float] = []
         self._option: list[tuple[BaseDistribution, int] | None] = []
-        conditional = np.isnan(rows).any(axis=0)
         for column, distribution in enumerate(distributions):
-            self._lay_out(column, distribution, conditional=bool(conditional[column]))
+            self._lay_out(column, distribution, rows[:, column])
         shared = self._shared_options(distributions)
         active = max(1.0, float((~np.isnan(rows)).sum(axis=1).mean()))
         self._bag = self._bags(shared, distributions)
@@ -60,17 +59,18 @@ class Features:
             on = np.where(kind == 0, places == at, np.where(kind == 1, places >= at, ~np.isnan(places)))
         return on.astype(np.float64)
 
-    def _lay_out(self, column: int, distribution: BaseDistribution, *, conditional: bool) -> None:
+    def _lay_out(self, column: int, distribution: BaseDistribution, places: Array) -> None:
+        """Add the bits of a column whose places [N] in the trials these are; options never taken need none."""
         count = level_count(distribution)
         if isinstance(distribution, CategoricalDistribution):
-            for level in range(count):
-                self._add(column, level, 0, np.sqrt(0.5), (distribution, level))
+            for level in np.unique(places[~np.isnan(places)]):
+                self._add(column, float(level), 0, np.sqrt(0.5), (distribution, int(level)))
         else:
             top = count - 1 if count else 1
             thresholds = range(1, count) if 1 < count <= STEPS else np.linspace(0, top, STEPS + 1)[1:]
             for threshold in thresholds if top else ():
                 self._add(column, float(threshold), 1, 1 / np.sqrt(len(thresholds)), None)
-        if conditional:
+        if np.isnan(places).any():
             self._add(column, 0.0, 2, np.sqrt(0.5), None)
 
     def _add(self, column: int, at: float, kind: int, size: float, option: tuple[BaseDistribution, int] | None) -> None:

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 BIAS = 1.0
 """Prior variance of the constant part, in units of the variance of the outcomes."""
 JITTER = 1e-6
-ITERATIONS = 40
+ITERATIONS = 30
 """Steps of the optimiser in one fit at most."""
 _NOISE = (np.log(1e-2), 1.5)
 """Mean and deviation of the log-normal prior of the noise variance."""
@@ -152,7 +152,7 @@ class GaussianProcess:
         factor = cholesky(kernel, lower=True, check_finite=False, overwrite_a=True)
         self._inverse = cho_solve((factor, True), np.eye(len(y)), check_finite=False)
         self._alpha = self._inverse @ y
-        self._y = y
+        self.outcomes = y
 
     def _kernel(self, features: Sequence[Array]) -> Array:
         """Return the covariances of these points with those conditioned on: [M, N]."""
@@ -170,11 +170,6 @@ class GaussianProcess:
         variance = BIAS + np.exp(self._at.scales).sum() - ((kernel @ self._inverse) * kernel).sum(axis=1)
         return kernel @ self._alpha, np.sqrt(np.maximum(variance, 1e-12))
 
-    def estimates(self, rough: float) -> Array:
-        """Return the outcomes [N] at the points conditioned on, with this share of the noise taken for their own."""
-        mean = self._y - np.exp(self._at.noise) * self._alpha
-        return mean + rough * (self._y - mean)
-
     @property
     def noise(self) -> float:
         """Return the variance of the noise."""
@@ -184,4 +179,4 @@ class GaussianProcess:
         """Return the posterior as if the outcomes at these features were known to equal their predicted means."""
         mean, _ = self.predict(features)
         joined = [np.concatenate(pair) for pair in zip(self._features, features, strict=True)]
-        return GaussianProcess(self._parts, self._at, joined, np.concatenate([self._y, mean]))
+        return GaussianProcess(self._parts, self._at, joined, np.concatenate([self.outcomes, mean]))

@@ -10,10 +10,10 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution
 
 from nas.known_costs import Choices, KnownCosts
-from nas.pareto import Direction, ranks
+from nas.pareto import Direction, front
 from nas.predictor.acquisition import Acquisition
 from nas.predictor.candidates import Candidates
-from nas.predictor.columns import Array
+from nas.predictor.columns import Array, Integers, Rule
 from nas.predictor.history import History
 from nas.predictor.model import FITTED, TRAINED, Fits, Lesson, Regression, instructive, settled
 from nas.predictor.pool import Pool
@@ -40,6 +40,7 @@ class Guide:
         """Start with no trial known; the first `startup` points are spread over the space."""
         self.history = History(known)
         self._known, self._startup = known, startup
+        self._rules: tuple[tuple[int, int], list[Rule]] | None = None
         self._fits = Fits(self.history.columns.distributions)
 
     def propose(self, rng: np.random.Generator) -> Choices | None:
@@ -49,11 +50,10 @@ class Guide:
         learnt = np.flatnonzero(self.history.excess <= 0)
         if not len(learnt):
             return self._towards_feasible(rng)
-        merit = _merit(self.history.outcomes[learnt])
-        chosen = learnt[instructive(merit, TRAINED)]
+        chosen = learnt[instructive(_merit(self.history.outcomes[learnt]), TRAINED)]
         rows, costs = self.history.rows(chosen), self.history.costs(chosen)
         first = learnt[: settled(len(learnt))]
-        fitted = first[instructive(merit[: len(first)], FITTED)]
+        fitted = first[instructive(_merit(self.history.outcomes[first]), FITTED)]
         known = self._known.objectives if self._known else {}
         models = [
             None if index in known else self._regression(index, outcomes, chosen, fitted)
@@ -83,7 +83,7 @@ class Guide:
 
     def _spread(self, rng: np.random.Generator) -> Choices | None:
         """Return a random point far from those there are; None where there is none yet."""
-        every = np.arange(len(self.history.excess))
+        every = np.arange(len(self.history.excess), dtype=np.int64)
         pending = self.history.rows_of(self.history.pending)
         rows = np.concatenate([self.history.rows(every), pending])
         if not len(rows):
@@ -97,7 +97,7 @@ class Guide:
 
     def _towards_feasible(self, rng: np.random.Generator) -> Choices | None:
         """Return a point that is expected to violate the constraints least, where no trial was feasible."""
-        every = np.arange(len(self.history.excess))
+        every = np.arange(len(self.history.excess), dtype=np.int64)
         if not len(every):
             return None
         inside = -np.log1p(self.history.excess)
@@ -116,12 +116,12 @@ class Guide:
         label = np.where(self.history.excess <= 0, 1.0, -1.0)
         if (label > 0).all():
             return None
-        every = np.arange(len(label))
+        every = np.arange(len(label), dtype=np.int64)
         recent = every.astype(np.float64)
         chosen, fitted = every[instructive(recent, TRAINED)], every[: settled(len(every))]
         return self._regression("feasible", label, chosen, fitted[instructive(recent[fitted], FITTED)])
 
-    def _regression(self, of: int | str, targets: Array, chosen: Array, fitted: Array) -> Regression:
+    def _regression(self, of: int | str, targets: Array, chosen: Integers, fitted: Integers) -> Regression:
         lessons = [
             Lesson(self.history.rows(at), self.history.costs(at)[:, : None if isinstance(of, str) else 0], targets[at])
             for at in (chosen, fitted)
@@ -131,16 +131,33 @@ class Guide:
     def _candidates(self, rng: np.random.Generator) -> Candidates:
         columns = self.history.columns
         ordered = [not isinstance(each, CategoricalDistribution) for each in columns.distributions]
-        rules = [] if self._known else columns.rules(self.history.rows(np.arange(len(self.history.excess))))
+        rules = [] if self._known and self._known.complete else self._opening()
         return Candidates(columns.levels(), ordered, rules, rng)
+
+    def _opening(self) -> list[Rule]:
+        """Return what opens which choice, learnt from the first trials so that it need not be learnt each time."""
+        count = settled(len(self.history.excess))
+        at = count, len(self.history.columns)
+        if self._rules is None or self._rules[0] != at:
+            self._rules = at, self.history.columns.rules(self.history.rows(np.arange(count)))
+        return self._rules[1]
 
 
 def _merit(outcomes: Array) -> Array:
-    """Return a number for each trial [N, M], more for better: the negative of its rank."""
+    """Return a number for each trial [N, M], more for better: of several objectives, that of its front from the last.
+
+    Fronts are told apart until they hold as many trials as are learnt from.
+    """
     if outcomes.shape[1] == 1:
         return outcomes[:, 0]
     ways: list[Direction] = ["max"] * outcomes.shape[1]
-    return -np.array(ranks(outcomes, ways), dtype=np.float64)
+    merit, left = np.full(len(outcomes), -np.inf), np.arange(len(outcomes))
+    rank = 0
+    while len(left) and len(outcomes) - len(left) < TRAINED:
+        best = front(outcomes[left], ways)
+        merit[left[best]] = -rank
+        left, rank = np.delete(left, best), rank + 1
+    return merit
 
 
 def _bred(candidates: Candidates, elite: Array, count: int, rng: np.random.Generator) -> Array:
@@ -160,7 +177,7 @@ def _climbed(pool: Pool, acquisition: Acquisition, candidates: Candidates) -> Ch
             return None
         best = np.argsort(-merit, kind="stable")[: max(1, round(CLIMBERS * pool.share))]
         before = len(pool)
-        pool.add(np.concatenate([candidates.neighbours(pool.rows[index], NEIGHBOURS) for index in best]))
+        pool.add(candidates.neighbours(pool.rows[best], NEIGHBOURS))
         if len(pool) == before:
             break
         merit = np.concatenate([merit, acquisition(pool.rows[before:], pool.costs[before:])])

@@ -19,8 +19,8 @@ TRAINED = 300
 """Trials that a model is conditioned on at most."""
 FITTED = 200
 """Trials that its hyperparameters are fitted to at most."""
-ROUGH = 0.0
-"""Share of the noise that is taken for differences between points, which another trial of a point would show again."""
+WORK = 8_000_000
+"""Numbers of trials squared times features that a step of a fit may take; with many features, fewer trials are used."""
 REFIT = 12
 """Hyperparameters are fitted anew when the trials have grown by one part in so many."""
 
@@ -52,8 +52,11 @@ class Fits:
         kept = self._kept.get(of)
         if kept is None or kept[0] != key:
             features = Features(self._distributions[:width], lesson.rows[:, :width], lesson.costs)
-            inputs = features(lesson.rows, lesson.costs)
-            found = fit(features.parts, inputs, Scale.of(lesson.targets)(lesson.targets))
+            size = sum(len(part.offset) for part in features.parts)
+            most = min(len(lesson.rows), max(60, int(np.sqrt(WORK / size))))
+            some = np.linspace(0, len(lesson.rows) - 1, most).astype(np.int64)
+            inputs = features(lesson.rows[some], lesson.costs[some])
+            found = fit(features.parts, inputs, Scale.of(lesson.targets[some])(lesson.targets[some]))
             kept = self._kept[of] = (key, features, found)
         return kept[1], kept[2]
 
@@ -74,14 +77,19 @@ class Regression:
         if len(rows):
             self._process = self._process.believing(self._inputs(rows, costs))
 
-    def estimates(self) -> Array:
-        """Return the targets of the trials learnt and of those believed, as far as they are no noise: [N]."""
-        return self._process.estimates(ROUGH)
+    @property
+    def found(self) -> Array:
+        """Return the targets of the trials learnt, and the predictions that stand for those believed: [N]."""
+        return self._process.outcomes
 
     def predict(self, rows: Array, costs: Array) -> tuple[Array, Array]:
-        """Return mean and deviation [M] of the target of points not tried, on its scale."""
+        """Return mean and deviation [M] of the targets that trials of these points would have, on its scale.
+
+        What the kernel cannot explain counts as a difference between points rather than as chance in their training:
+        no point is tried twice, and the best is chosen by what one trial of it has shown.
+        """
         mean, deviation = self._process.predict(self._inputs(rows, costs))
-        return mean, np.sqrt(deviation**2 + ROUGH * self._process.noise)
+        return mean, np.sqrt(deviation**2 + self._process.noise)
 
     def _inputs(self, rows: Array, costs: Array) -> list[Array]:
         return self._features(rows, costs[:, : self._costs])

@@ -13,6 +13,8 @@ from nas.predictor.history import History
 
 USUAL = 1000
 """Candidates of a proposal whose number nothing limits."""
+WIDE = 100
+"""With more columns than this, there are fewer candidates in proportion."""
 
 
 class Pool:
@@ -25,7 +27,8 @@ class Pool:
         self._levels = self._columns.levels()
         self._python = random.Random(int(rng.integers(2**32)))
         self._left = known.limit if known else 0
-        self.share = min(1.0, known.limit / USUAL) if known else 1.0
+        wide = WIDE / max(len(self._levels), 1)
+        self.share = min(1.0, wide, known.limit / USUAL if known else 1.0)
         """The part of the usual numbers of candidates that can be afforded."""
         self.rows: Array = np.zeros((0, len(self._levels)))
         self.costs: Array = np.zeros((0, known.count if known else 0))

@@ -99,13 +99,13 @@ def test_candidates_are_points_of_the_conditional_space(trials: list[optuna.tria
         candidates.mutated(rows, changes),
         candidates.crossed(rows, rows[::-1].copy()),
         candidates.random(rows, 60),
-        *(candidates.neighbours(row, 20) for row in rows[:10]),
+        candidates.neighbours(rows[:10], 20),
     ]
     for row in np.concatenate(made):
         assert nested_fits(columns.params(row)), columns.params(row)
     assert (fingerprints(made[0], columns.levels()) != fingerprints(rows, columns.levels())).all()
     for row in rows[:10]:
-        for other in candidates.neighbours(row, 20):
+        for other in candidates.neighbours(row[None], 20):
             both = ~np.isnan(row) & ~np.isnan(other)
             assert (row[both] != other[both]).sum() == 1
 

@@ -34,10 +34,10 @@ def test_gain_is_the_mean_growth_of_the_hypervolume(known: bool) -> None:
     deviation = np.array([[0.0 if known else 0.4, 0.6]] * 5)
     exact = expected_gain(mean, deviation, FRONT, CORNER)
     sampled = [
-        np.mean([gain(point) for point in m + d * rng.normal(size=(1500, 2))])
+        np.mean([gain(point) for point in m + d * rng.normal(size=(500, 2))])
         for m, d in zip(mean, deviation, strict=True)
     ]
-    np.testing.assert_allclose(exact, sampled, atol=0.04)
+    np.testing.assert_allclose(exact, sampled, atol=0.08)
     assert exact[0] > 0.1
 
 
