@@ -17,6 +17,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler
+from optuna.study import StudyDirection
 
 from nas.bench.table import Array, Table
 from nas.known_costs import Choices, KnownCosts
@@ -24,6 +25,7 @@ from nas.pareto import Direction, front, hypervolume
 from nas.samplers import sampler
 from trials.seeds import derive_seed
 
+WAYS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 Tick = Callable[[int], None]
 """Is told of trials as they are done."""
 
@@ -127,7 +129,7 @@ def _run(task: Task, name: str, budgets: Sequence[int], startup: int | None, see
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     table, noise = task.table, np.random.default_rng(_bits("noise", seed))
     at_seed = sampler(name).start(task.known_costs())
-    study = optuna.create_study(directions=["maximize", "minimize"][: len(task.objectives)])
+    study = optuna.create_study(directions=[WAYS[way] for way in task.directions])
     points, observed, found = np.zeros(budgets[-1], dtype=np.int64), np.zeros(budgets[-1]), list[Found]()
     spent = 0.0
     for number in range(budgets[-1]):
@@ -156,6 +158,6 @@ def _suggested(trial: optuna.Trial, distributions: Mapping[str, Any]) -> dict[st
     return {name: trial._suggest(name, each) for name, each in distributions.items()}
 
 
-def _bits(*words: object) -> int:
+def _bits(*words: int | str) -> int:
     """Return a seed that Optuna's samplers take: 32 bits."""
     return derive_seed(*words) & 0xFFFFFFFF

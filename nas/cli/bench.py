@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -52,7 +52,7 @@ app = typer.Typer(
 class Repeating(TyperCommand):
     """A command whose repeatable options take all values that follow: `--table A B` is `--table A --table B`."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option before each further value, then parse as usual."""
         names = {name for each in self.params if getattr(each, "multiple", False) for name in each.opts}
         return super().parse_args(ctx, list(_repeated(args, names)))

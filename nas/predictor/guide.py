@@ -60,7 +60,7 @@ class Guide:
             for index, outcomes in enumerate(self.history.outcomes.T)
         ]
         feasibility = self._feasibility()
-        pending = self.history.rows_of(self.history.pending)
+        pending = self.history.pending_rows
         pending_costs = self.history.costs_of(self.history.pending)
         for model in models:
             if model is not None:
@@ -73,19 +73,18 @@ class Guide:
             models,
             known,
             feasibility,
-            (np.concatenate([rows, pending]), np.concatenate([costs, pending_costs])),
+            np.concatenate([costs, pending_costs]),
             (pool.rows, pool.costs),
             rng,
         )
-        elite = rows[acquisition.elite(self.history.outcomes[chosen], ELITE)]
+        elite = rows[_elite(self.history.outcomes[chosen])]
         pool.add(_bred(candidates, elite, bred, rng))
         return _climbed(pool, acquisition, candidates)
 
     def _spread(self, rng: np.random.Generator) -> Choices | None:
         """Return a random point far from those there are; None where there is none yet."""
         every = np.arange(len(self.history.excess), dtype=np.int64)
-        pending = self.history.rows_of(self.history.pending)
-        rows = np.concatenate([self.history.rows(every), pending])
+        rows = np.concatenate([self.history.rows(every), self.history.pending_rows])
         if not len(rows):
             return None
         costs = np.concatenate([self.history.costs(every), self.history.costs_of(self.history.pending)])
@@ -107,7 +106,7 @@ class Guide:
         pool, candidates = Pool(self.history, self._known, rng), self._candidates(rng)
         blind, bred = round(BLIND * pool.share), round(BRED * pool.share)
         pool.add(candidates.random(rows, blind))
-        acquisition = Acquisition([model], {}, None, (rows, costs), (pool.rows, pool.costs), rng)
+        acquisition = Acquisition([model], {}, None, costs, (pool.rows, pool.costs), rng)
         pool.add(_bred(candidates, rows[np.argsort(-inside[chosen])[:ELITE]], bred, rng))
         return _climbed(pool, acquisition, candidates)
 
@@ -158,6 +157,16 @@ def _merit(outcomes: Array) -> Array:
         merit[left[best]] = -rank
         left, rank = np.delete(left, best), rank + 1
     return merit
+
+
+def _elite(outcomes: Array) -> list[int]:
+    """Return the indices of the trials to breed from: the best, or the front and, where it is small, the next one."""
+    if outcomes.shape[1] == 1:
+        return np.argsort(-outcomes[:, 0], kind="stable")[:ELITE].tolist()
+    ways: list[Direction] = ["max"] * outcomes.shape[1]
+    kept = front(outcomes, ways)
+    left = np.delete(np.arange(len(outcomes)), kept)
+    return [*kept, *left[front(outcomes[left], ways)].tolist()[: max(0, ELITE - len(kept))]]
 
 
 def _bred(candidates: Candidates, elite: Array, count: int, rng: np.random.Generator) -> Array:

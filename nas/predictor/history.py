@@ -28,6 +28,8 @@ class History:
         """[N]: sums of the violated constraints, 0 for a feasible trial."""
         self.pending: list[FrozenTrial] = []
         """Trials that are running."""
+        self.pending_rows: Array = np.zeros((0, 0))
+        """[R, P]: their positions."""
         self.seen: set[int] = set()
         """Fingerprints of all trials, failed ones included."""
         self._known = known
@@ -43,7 +45,7 @@ class History:
     def read(self, trials: Iterable[FrozenTrial], directions: Sequence[StudyDirection]) -> None:
         """Take in these trials, in the order of their numbers."""
         signs = [1.0 if way == StudyDirection.MAXIMIZE else -1.0 for way in directions]
-        self.pending = []
+        self.pending, waiting = [], list[dict[int, float]]()
         for trial in trials:
             if trial.number in self._read or not trial.params:
                 continue
@@ -52,19 +54,18 @@ class History:
                 self._finish(trial, signs)
             else:
                 self.pending.append(trial)
+                waiting.append(self.columns.row(trial.params, trial.distributions))
+        self._grow(0)
+        self.pending_rows = self.columns.matrix(waiting)
         numbers = np.array([trial.number for trial in self._told], dtype=np.int64)
         self._order = np.argsort(numbers, kind="stable")
         self.outcomes = np.array(self._values).reshape(-1, len(signs))[self._order]
         self.excess = np.array(self._over)[self._order]
-        self.seen = self._finished | {int(print_) for print_ in self._prints(self.rows_of(self.pending))}
+        self.seen = self._finished | {int(print_) for print_ in self._prints(self.pending_rows)}
 
     def rows(self, chosen: NDArray[np.integer] | NDArray[np.bool_]) -> Array:
         """Return the rows of positions of some of the finished trials: [n, P]."""
         return self._matrix[self._order[chosen], : len(self.columns)]
-
-    def rows_of(self, trials: Sequence[FrozenTrial]) -> Array:
-        """Return the rows of positions of any trials: [n, P]."""
-        return self.columns.matrix([self.columns.row(trial.params, trial.distributions) for trial in trials])
 
     def costs(self, chosen: NDArray[np.integer] | NDArray[np.bool_]) -> Array:
         """Return the known costs of some of the finished trials: [n, C]."""
@@ -89,14 +90,20 @@ class History:
         if trial.state != TrialState.COMPLETE or not np.isfinite(trial.values).all():
             return
         index, width = len(self._told), row.shape[1]
-        if index >= len(self._matrix) or width > self._matrix.shape[1]:
-            larger = np.full((max(2 * index, len(self._matrix)), max(2 * width, self._matrix.shape[1])), np.nan)
-            larger[:index, : self._matrix.shape[1]] = self._matrix[:index]
-            self._matrix = larger
+        self._grow(index + 1)
         self._matrix[index, :width] = row[0]
         self._told.append(trial)
         self._values.append([sign * value for sign, value in zip(signs, trial.values, strict=True)])
         self._over.append(sum(max(0.0, over) for over in trial.constraints.values()))
+
+    def _grow(self, count: int) -> None:
+        """Make room for so many rows, and for all columns."""
+        height, width = self._matrix.shape
+        if count > height or len(self.columns) > width:
+            wide = width if len(self.columns) <= width else 2 * len(self.columns)
+            larger = np.full((height if count <= height else 2 * count, wide), np.nan)
+            larger[:height, :width] = self._matrix
+            self._matrix = larger
 
     def _prints(self, rows: Array) -> NDArray[np.uint64]:
         return fingerprints(rows, self.columns.levels())
