@@ -59,7 +59,8 @@ def blind() -> float:
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_sampler_beats_random_search_on_a_toy_front(name: str, blind: float) -> None:
-    assert statistics.median(reached(name, seed) for seed in range(3)) > blind * 1.05
+    trials = 50 if name == "predictor_guided" else 120  # it needs fewer, and takes longer to think
+    assert statistics.median(reached(name, seed, trials) for seed in range(3)) > blind * 1.05
 
 
 @pytest.mark.parametrize("name", sampler_names())
