@@ -38,7 +38,8 @@ class Acquisition:
         )
         self._found = self._found[~np.isnan(self._found).any(axis=1)]
         if len(models) > 1:
-            worst, median = self._found.min(axis=0), np.median(self.moments(*sample)[0], axis=0)
+            worst = self._found.min(axis=0)
+            median = np.median(self.moments(*sample)[0], axis=0) if len(sample[0]) else worst
             reached = np.minimum(median, self._found.max(axis=0))
             self._corner = np.where([index in known for index in range(len(models))], worst, reached)
 
