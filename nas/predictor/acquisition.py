@@ -10,6 +10,9 @@ from nas.predictor.columns import Array
 from nas.predictor.improvement import expected_excess, expected_gain, sampled_gain
 from nas.predictor.model import Regression
 
+WIDE = 100.0
+"""Costs that differ by more than this factor are compared by their logarithms: else only the dearest would count."""
+
 
 class Acquisition:
     """Expected improvement of one objective, expected gain in hypervolume of several, times the chance to be feasible.
@@ -33,8 +36,10 @@ class Acquisition:
         sample:  rows [M, P] and costs [M, C] of random points; to be better than half of them is no achievement yet.
         """
         self._models, self._known, self._feasibility, self._rng = models, known, feasibility, rng
+        self._wide = {cost for cost in known.values() if _spans(costs[:, cost]) > WIDE}
         self._found = np.stack(
-            [-costs[:, known[index]] if model is None else model.found for index, model in enumerate(models)], axis=1
+            [self._known_outcome(index, costs) if model is None else model.found for index, model in enumerate(models)],
+            axis=1,
         )
         self._found = self._found[~np.isnan(self._found).any(axis=1)]
         if len(models) > 1:
@@ -48,10 +53,15 @@ class Acquisition:
         mean, deviation = np.zeros((len(rows), len(self._models))), np.zeros((len(rows), len(self._models)))
         for index, model in enumerate(self._models):
             if model is None:
-                mean[:, index] = -costs[:, self._known[index]]
+                mean[:, index] = self._known_outcome(index, costs)
             else:
                 mean[:, index], deviation[:, index] = model.predict(rows, costs)
         return mean, deviation
+
+    def _known_outcome(self, index: int, costs: Array) -> Array:
+        """Return minus a cost, of costs that span orders of magnitude minus its logarithm."""
+        cost = costs[:, self._known[index]]
+        return -np.log(cost) if self._known[index] in self._wide else -cost
 
     def __call__(self, rows: Array, costs: Array) -> Array:
         """Return the merit [M] of points."""
@@ -63,3 +73,9 @@ class Acquisition:
         else:
             merit = sampled_gain(mean, deviation, self._found, self._corner, self._rng)
         return merit if self._feasibility is None else merit * self._feasibility.chance(rows, costs)
+
+
+def _spans(cost: Array) -> float:
+    """Return how many times the cheapest the dearest is."""
+    known = cost[~np.isnan(cost)]
+    return float(known.max() / known.min()) if len(known) else 1.0
