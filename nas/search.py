@@ -13,6 +13,7 @@ from nas.events import Finished, Listener, Notice, Started, silent
 from nas.executors import Executor, Inline, RayPool
 from nas.front import FrontPoint, front_points
 from nas.interrupts import interruptible
+from nas.point_costs import point_costs
 from nas.preparation import Preparation, default_device, prepare, restore
 from nas.proposing import Proposer
 from nas.samplers import sampler
@@ -167,7 +168,8 @@ def _driver(
 ) -> Driver:
     settings = prepared.settings
     chosen = sampler(settings.sampler)
-    suggestions = Suggestions(prepared.space, chosen, settings.objectives, settings.limits, settings.seed)
+    known = point_costs(prepared.admission, settings.objectives)
+    suggestions = Suggestions(prepared.space, chosen, settings.objectives, settings.limits, settings.seed, known)
     proposer = Proposer(
         suggestions,
         prepared.admission,

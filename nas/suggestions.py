@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from nas.distributions import Walker, suggest
 from nas.fitted_space import FittedSpace
 from nas.front import values_of
+from nas.known_costs import KnownCosts
 from nas.objective import Limit, Objective, vector, violation
 from nas.sampler import Sampler
 from space import Architecture
@@ -51,12 +52,18 @@ class Suggestions:
     """Asks a sampler for points and tells it what became of them."""
 
     def __init__(
-        self, space: FittedSpace, sampler: Sampler, objectives: Sequence[Objective], limits: Sequence[Limit], seed: int
+        self,
+        space: FittedSpace,
+        sampler: Sampler,
+        objectives: Sequence[Objective],
+        limits: Sequence[Limit],
+        seed: int,
+        known: KnownCosts | None = None,
     ) -> None:
-        """Start without trials."""
+        """Start without trials; `known` is what the sampler may know of points before they are trained."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.objectives, self.limits = tuple(objectives), tuple(limits)
-        self._space, self._at_seed, self._seed = space, sampler.start(), seed
+        self._space, self._at_seed, self._seed = space, sampler.start(known), seed
         self._walker = Walker(space.space)
         ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
         self._study = optuna.create_study(

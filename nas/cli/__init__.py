@@ -4,7 +4,7 @@ search.py   nas search, nas resume              models.py   nas models list | sh
 studies.py  nas studies, nas trials, nas front  space.py    nas space check | sample | schema | size
 train.py    nas train, nas evaluate             cost.py     nas cost
 export.py   nas export                          report.py   nas report
-bench.py    nas bench ops                       dashboard.py  nas dashboard
+bench.py    nas bench ops | search              dashboard.py  nas dashboard
 export_optuna.py  nas export-optuna
 """
 

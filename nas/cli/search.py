@@ -59,7 +59,12 @@ WorkersOption = Annotated[
 ]
 SamplerOption = Annotated[
     str | None,
-    typer.Option("--sampler", metavar="NAME", help="Who proposes networks: tpe, nsga2, random.", show_default="tpe"),
+    typer.Option(
+        "--sampler",
+        metavar="NAME",
+        help="Who proposes networks: predictor_guided, tpe, nsga2, regularized_evolution, local_search, random.",
+        show_default="predictor_guided",
+    ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of every draw in the search.")]
 StartOption = Annotated[

@@ -9,24 +9,20 @@ Source:  Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-I
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.pareto import Direction, ranks
+from nas.redraw import NEAR, moved
 from nas.sampler import Sampler
+from nas.trial_order import order_keys
 
 POPULATION = 50
 CROSSOVER = 0.9
 """Share of the proposals that have two parents."""
-NEAR = 0.5
-"""Share of the redrawn numbers that move a little instead of anywhere."""
 
 
 class SteadyNsga2(BaseSampler):
@@ -78,16 +74,8 @@ class SteadyNsga2(BaseSampler):
         if self._rng.random() >= 1 / len(self._parents[0].params):
             return value
         if self._rng.random() < NEAR and isinstance(param_distribution, (IntDistribution, FloatDistribution)):
-            return self._moved(value, param_distribution)
+            return moved(value, param_distribution, self._rng)
         return self._uniform.sample_independent(study, trial, param_name, param_distribution)
-
-    def _moved(self, value: float, domain: IntDistribution | FloatDistribution) -> int | float:
-        """Return a number near `value`, a tenth of the range away on average."""
-        low, high = domain.low, domain.high
-        goal = min(max(self._rng.gauss(value, (high - low) / 10), low), high)
-        if isinstance(domain, FloatDistribution):
-            return goal
-        return min(low + round((goal - low) / domain.step) * domain.step, high)
 
     def _winner(self) -> FrozenTrial:
         """Return the better of two random members."""
@@ -97,48 +85,13 @@ class SteadyNsga2(BaseSampler):
     def _join(self, trial: FrozenTrial, directions: list[StudyDirection]) -> None:
         """Take a trial into the population and let the worst one go where it is full."""
         self._population.append(trial)
-        self._order = _order(self._population, directions)
+        self._order = order_keys(self._population, directions)
         if len(self._population) > self._size:
             worst = max(self._population, key=lambda each: self._order[each.number])
             self._population.remove(worst)
 
 
-def _order(trials: list[FrozenTrial], directions: list[StudyDirection]) -> dict[int, tuple[float, ...]]:
-    """Return a key for each trial's number, less for better: violation, rank, crowding, number."""
-    over = [_violation(trial.constraints) for trial in trials]
-    inside = [trial for trial, excess in zip(trials, over, strict=True) if excess <= 0]
-    keys: dict[int, tuple[float, ...]] = {t.number: (e, 0.0, 0.0, t.number) for t, e in zip(trials, over, strict=True)}
-    if inside:
-        signs = np.array([-1.0 if way == StudyDirection.MAXIMIZE else 1.0 for way in directions])
-        values = np.array([trial.values for trial in inside]) * signs
-        less: list[Direction] = ["min"] * len(directions)
-        rank = np.array(ranks(values, less))
-        lonely = _crowding(values, rank)
-        for index, trial in enumerate(inside):
-            keys[trial.number] = (0.0, float(rank[index]), -float(lonely[index]), trial.number)
-    return keys
-
-
-def _violation(constraints: Mapping[str, float]) -> float:
-    """Return the sum of a trial's positive constraint values."""
-    return sum(max(0.0, value) for value in constraints.values())
-
-
-def _crowding(values: NDArray[np.float64], rank: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how far each point is from its neighbours of the same rank, infinite at the ends."""
-    out = np.zeros(len(values))
-    for level in np.unique(rank):
-        members = np.flatnonzero(rank == level)
-        for objective in values[members].T:
-            order = np.argsort(objective, kind="stable")
-            span = objective[order[-1]] - objective[order[0]]
-            gaps = np.full(len(members), np.inf)
-            if span > 0 and len(members) > 2:
-                gaps[order[1:-1]] = (objective[order[2:]] - objective[order[:-2]]) / span
-            out[members] += gaps
-    return out
-
-
 SAMPLER = Sampler(
-    start=lambda: SteadyNsga2(POPULATION).reseeded, startup=lambda budget: min(POPULATION, max(1, budget // 4))
+    start=lambda known=None: SteadyNsga2(POPULATION).reseeded,
+    startup=lambda budget: min(POPULATION, max(1, budget // 4)),
 )

@@ -9,4 +9,4 @@ from optuna.samplers import RandomSampler
 
 from nas.sampler import Sampler
 
-SAMPLER = Sampler(start=lambda: lambda seed: RandomSampler(seed=seed), startup=lambda budget: None)
+SAMPLER = Sampler(start=lambda known=None: lambda seed: RandomSampler(seed=seed), startup=lambda budget: None)

@@ -21,7 +21,7 @@ from trials.evaluators.surrogate import Surrogate
 from trials.rows import TrialRow
 from trials.store import Store
 
-SAMPLERS = ("random", "tpe", "nsga2")
+SAMPLERS = ("random", "tpe", "nsga2", "predictor_guided")
 SMALL = """
 resolution: 32
 stem: {kind: patchify}

@@ -1,0 +1,86 @@
+"""A sampler that plans a whole point when a trial's first choice opens, and follows the plan choice by choice.
+
+This is how a sampler that thinks in whole points serves a define-by-run space: what the plan foresees is followed, what
+it does not (a choice that a change has opened) is drawn.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from trials.seeds import derive_seed
+
+
+class PlannedSampler(BaseSampler):
+    """Asks `plan` once a trial. A plan depends on the study's trials and on the seed, so that resuming repeats it.
+
+    A trial is seeded by the sampler's seed and the number of trials before it, or, from `reseeded` on, by a seed of its
+    own.
+    """
+
+    def __init__(self, *, seed: int = 0) -> None:
+        """Start without a study."""
+        self._seed, self._counting = seed, True
+        self._study: Study | None = None
+        self._plans: dict[int, tuple[int, Mapping[str, Any]]] = {}
+
+    def reseeded(self, seed: int) -> Self:
+        """Return itself, with the randomness of this seed."""
+        self._seed, self._counting = seed, False
+        return self
+
+    @abstractmethod
+    def plan(self, study: Study, trials: list[FrozenTrial], rng: random.Random) -> Mapping[str, Any]:
+        """Return the choices of a new point, as far as they are foreseen; `trials` are all others, by number."""
+
+    def forget(self) -> None:
+        """Drop what was learnt from a study's trials: another study begins."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return nothing: the plan is followed choice by choice."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return nothing, see `infer_relative_search_space`."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Follow the plan of this trial, which is made at its first choice; draw what the plan lacks."""
+        if self._study is None or (self._study._storage, self._study._study_id) != (study._storage, study._study_id):
+            self._study, self._plans = study, {}
+            self.forget()
+        if trial.number not in self._plans:
+            self._plans[trial.number] = self._planned(study, trial)
+        seed, plan = self._plans[trial.number]
+        if param_name in plan and _allows(param_distribution, plan[param_name]):
+            return plan[param_name]
+        draw = RandomSampler(seed=derive_seed(seed, param_name) & 0xFFFFFFFF)
+        return draw.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
+        """Forget the plan of a finished trial."""
+        self._plans.pop(trial.number, None)
+
+    def _planned(self, study: Study, trial: FrozenTrial) -> tuple[int, Mapping[str, Any]]:
+        others = [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
+        seed = derive_seed("plan", self._seed, len(others) if self._counting else -1)
+        return seed, self.plan(study, others, random.Random(seed))
+
+
+def _allows(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (TypeError, ValueError):  # the name stands for something else by now
+        return False
