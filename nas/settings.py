@@ -34,7 +34,7 @@ class SearchSettings(BaseModel):
     """Seed of the split into train, validation and test."""
     objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
     limits: tuple[Limit, ...] = ()
-    sampler: str = "predictor_guided"
+    sampler: str = "tpe"
     seed: int = 0
     """Seed of the search; the seed of a trial follows from it and from the architecture."""
     workers: Annotated[int, Field(ge=1, le=4096)] = 1
