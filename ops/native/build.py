@@ -15,7 +15,7 @@ from pathlib import Path
 SOURCES = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
-    "-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", "-fno-math-errno", "-fno-trapping-math",
+    "-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", "-ldl", "-fno-math-errno", "-fno-trapping-math",
     "-fvisibility-inlines-hidden", "-w",
 )  # fmt: skip
 TARGETS = ("-march=native", "-mcpu=native", "")

@@ -1,8 +1,11 @@
 // Vectors of the machine's width, aligned memory and a static split over threads: what all kernels share.
 #pragma once
+#include <dlfcn.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <new>
 #include <thread>
 #include <vector>
@@ -43,8 +46,54 @@ struct Room {
     Room& operator=(const Room&) = delete;
 };
 
-// Runs work(first, last, part) on `parts` runs of `count` tasks, each run in a thread of its own. The split depends on
-// nothing but the two numbers, and nobody waits in a loop. Returns whether all went well.
+// The OpenMP runtime that PyTorch has loaded, if any: its threads stay awake for a while after each of PyTorch's own
+// parallel loops, and would take a core each from threads of ours.
+struct Pool {
+    void (*parallel)(void (*)(void*), void*, unsigned, unsigned);
+    int (*thread)();
+    int (*threads)();
+    Pool()
+        : parallel((decltype(parallel))dlsym(RTLD_DEFAULT, "GOMP_parallel")),
+          thread((decltype(thread))dlsym(RTLD_DEFAULT, "omp_get_thread_num")),
+          threads((decltype(threads))dlsym(RTLD_DEFAULT, "omp_get_num_threads")) {}
+    explicit operator bool() const { return parallel && thread && threads; }
+};
+static inline const Pool& pool() {
+    static const Pool found;
+    return found;
+}
+
+// Calls run(part) for each part in threads of its own.
+template <class Run>
+static void in_threads(int64_t parts, Run& run) {
+    std::vector<std::thread> threads;
+    int64_t started = 1;
+    try {
+        threads.reserve((size_t)parts);
+        for (; started < parts; started++) threads.emplace_back(std::ref(run), started);
+    } catch (...) {  // no more threads to be had: this one does the rest
+    }
+    run(0);
+    for (int64_t part = started; part < parts; part++) run(part);
+    for (auto& thread : threads) thread.join();
+}
+
+// Calls run(part) for each part in the pool's threads, of which there may be fewer than asked for.
+template <class Run>
+static void in_pool(int64_t parts, Run& run) {
+    struct Job {
+        Run& run;
+        int64_t parts;
+    } job{run, parts};
+    auto some = [](void* given) {
+        Job& mine = *(Job*)given;
+        for (int64_t part = pool().thread(); part < mine.parts; part += pool().threads()) mine.run(part);
+    };
+    pool().parallel(some, &job, (unsigned)parts, 0);
+}
+
+// Runs work(first, last, part) on `parts` runs of `count` tasks. The split depends on nothing but the two numbers.
+// Returns whether all went well.
 template <class Work>
 static bool in_parts(int64_t count, int64_t parts, Work work) {
     parts = larger(1, smaller(parts, count));
@@ -56,16 +105,12 @@ static bool in_parts(int64_t count, int64_t parts, Work work) {
             failed[(size_t)part] = 1;
         }
     };
-    std::vector<std::thread> threads;
-    int64_t started = 1;
-    try {
-        threads.reserve((size_t)parts);
-        for (; started < parts; started++) threads.emplace_back(run, started);
-    } catch (...) {  // no more threads to be had: this one does the rest
-    }
-    run(0);
-    for (int64_t part = started; part < parts; part++) run(part);
-    for (auto& thread : threads) thread.join();
+    if (parts == 1)
+        run(0);
+    else if (pool())
+        in_pool(parts, run);
+    else
+        in_threads(parts, run);
     for (char each : failed)
         if (each) return false;
     return true;
