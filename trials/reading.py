@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
 
 from space.errors import nearest
+from trials import outline
 from trials.engine import Database
 from trials.lease import holder, moment
 from trials.rows import (
     STATES,
+    Annotation,
     ArchitectureRow,
     ArtifactRow,
     EpochRow,
     MeasurementRow,
+    Outline,
     State,
     StoreError,
     StudyRow,
     StudySummary,
     TrialRow,
+    WorkerSummary,
 )
 from trials.schema import architecture, artifact, epoch_metric, measurement, study, trial
 
@@ -135,6 +139,44 @@ class Reader:
     def artifacts(self) -> list[ArtifactRow]:
         """Return all files beside this store, in the order of recording."""
         return self._artifacts(None)
+
+    # -- whole studies
+
+    def pulse(self) -> outline.Pulse:
+        """Return a value that differs from an earlier one if trials, epochs, measurements or notes have changed."""
+        with self._database.read() as connection:
+            return outline.pulse(connection)
+
+    def outlines(self, study_id: int, *, after: int = -1, again: Collection[int] = ()) -> list[Outline]:
+        """Return in few fields the trials numbered above `after`, and those with the ids `again`, by number."""
+        with self._database.read() as connection:
+            return outline.outlines(connection, study_id, after, again)
+
+    def values(self, study_id: int, *, after: int = 0) -> list[tuple[int, int, str, float]]:
+        """Return (measurement id, trial id, metric, value) recorded after that measurement, in that order."""
+        with self._database.read() as connection:
+            return outline.values(connection, study_id, after)
+
+    def choices(self, study_id: int, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Return the choices of these trials by number, in the coordinates of the study's space."""
+        with self._database.read() as connection:
+            return outline.choices(connection, study_id, numbers)
+
+    def annotations(self, study_id: int) -> dict[int, Annotation]:
+        """Return what people wrote beside the trials of a study, by number."""
+        with self._database.read() as connection:
+            return outline.annotations(connection, study_id)
+
+    def workers(self, study_id: int) -> list[WorkerSummary]:
+        """Return what each worker has done in a study, the latest at work first."""
+        with self._database.read() as connection:
+            return outline.workers(connection, study_id)
+
+    def trials_of(self, arch_id: str) -> list[tuple[str, int]]:
+        """Return (study, number) of every trial of a point, oldest first."""
+        query = select(study.c.name, trial.c.number).join(study).where(trial.c.arch_id == arch_id).order_by(trial.c.id)
+        with self._database.read() as connection:
+            return [(name, number) for name, number in connection.execute(query)]
 
     # -- statements
 

@@ -152,3 +152,40 @@ class ArtifactRow:
     sha256: str
     bytes: int
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What people wrote beside a trial."""
+
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    hidden: bool = False
+    """Whether the trial is left out of pictures and fronts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A trial in the few fields that pictures of a whole study need."""
+
+    id: int
+    number: int
+    state: State
+    params: int | None
+    macs: int | None
+    activations: int | None
+    epochs: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSummary:
+    """What one worker has done in a study."""
+
+    worker: str
+    counts: dict[str, int]
+    """Number of its trials in each state that occurs."""
+    first: datetime | None
+    """Start of its first trial."""
+    last: datetime | None
+    """Latest start or end of one of its trials."""

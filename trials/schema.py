@@ -1,6 +1,6 @@
 """The tables of the store, the same on SQLite and PostgreSQL.
 
-study 1--n trial n--1 architecture;  trial 1--n epoch_metric, measurement, artifact.
+study 1--n trial n--1 architecture;  trial 1--n epoch_metric, measurement, artifact;  trial 1--1 annotation.
 A change here needs a migration beside it (`trials/migrations/versions`); a test compares the two.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -124,6 +125,7 @@ trial = Table(
     ForeignKeyConstraint(["study_id", "duplicate_of"], ["trial.study_id", "trial.number"]),
     CheckConstraint("state IN ({})".format(", ".join(f"'{s}'" for s in STATES)), name="state"),
     Index(None, "study_id", "state"),
+    Index(None, "study_id", "worker", "state", "started", "finished"),
     Index(None, "arch_id"),
 )
 
@@ -157,7 +159,8 @@ measurement = Table(
     Column("version", Integer, nullable=False),
     Column("seed", BigInteger),
     _created(),
-    Index(None, "trial_id"),
+    # whole studies are read by it without touching the table
+    Index(None, "trial_id", "metric", "value"),
     Index(None, "arch_id", "metric"),
 )
 
@@ -172,4 +175,14 @@ artifact = Table(
     Column("bytes", BigInteger, nullable=False),
     _created(),
     Index(None, "trial_id"),
+)
+
+annotation = Table(
+    "annotation",
+    metadata,
+    Column("trial_id", ForeignKey("trial.id"), primary_key=True),
+    Column("note", Text, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("hidden", Boolean, nullable=False),
+    Column("changed", UtcDateTime, nullable=False),
 )

@@ -22,7 +22,7 @@ from trials.engine import Database, connect
 from trials.lease import HEARTBEAT_SECONDS, STALE_SECONDS, Lease, hold
 from trials.migrations import ensure_schema
 from trials.reading import Reader
-from trials.rows import FINAL, State, StoreError, StudyRow, TrialRow
+from trials.rows import FINAL, Annotation, State, StoreError, StudyRow, TrialRow
 from trials.schema import study, trial
 
 if TYPE_CHECKING:
@@ -310,6 +310,12 @@ class Store(Reader):
                 writing.put_measurements(connection, subject, measurements)
             except IntegrityError as error:
                 raise StoreError(f"measurements: architecture {arch_id!r} is not in store {self.url}") from error
+
+    def annotate(self, trial_id: int, note: Annotation) -> None:
+        """Write something beside a trial, in the place of what was there. Raises StoreError if it is unknown."""
+        with self._database.write() as connection:
+            writing.claim(connection, trial_id, {})
+            writing.put_annotation(connection, trial_id, note)
 
     def add_artifact(self, trial_id: int | None, *, kind: str, path: str | Path, sha256: str, bytes: int) -> None:
         """Record a file under `root`; recording the same path again replaces its checksum and size.

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Executable, Row, Table, bindparam, func, inse
 from sqlalchemy.dialects import postgresql, sqlite
 
 from trials.lease import Lease, lost_message
-from trials.rows import State, StoreError
-from trials.schema import architecture, artifact, epoch_metric, measurement, study, trial
+from trials.rows import Annotation, State, StoreError
+from trials.schema import annotation, architecture, artifact, epoch_metric, measurement, study, trial
 
 if TYPE_CHECKING:
     from trials.measurement import Measured
@@ -191,6 +191,18 @@ def _measurement(subject: Subject, metric: str, measured: Measured, now: datetim
         "seed": subject.seed,
         "created": now,
     }
+
+
+def put_annotation(connection: Connection, trial_id: int, note: Annotation) -> None:
+    """Store what somebody wrote beside a trial, in the place of what was there."""
+    row = {
+        "trial_id": trial_id,
+        "note": storable(note.note),
+        "tags": [storable(tag) for tag in note.tags],
+        "hidden": note.hidden,
+        "changed": datetime.now(UTC),
+    }
+    _upsert(connection, annotation, [row], ("trial_id",), ("note", "tags", "hidden", "changed"))
 
 
 def put_artifact(connection: Connection, row: dict[str, Any]) -> None:
