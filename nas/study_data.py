@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nas.causes import Cause, Causes
 from nas.figures import Curve, Dot, Mark
 from nas.front import FrontPoint, description_of, front_points, values_of
+from nas.model_marks import model_marks
 from nas.objective import vector
-from nas.quantities import short
 from nas.settings import SearchSettings
-from space import SpaceError, cost
-from space.named import PLAIN, Published, model_names, named
 from trials.rows import EpochRow, StudyRow, TrialRow
 from trials.store import Store
-
-_NUMBER = re.compile(r"\d[\d,.]*(?:e[+-]?\d+)?")
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Why trials came to nothing: trials whose reasons differ only in numbers are counted together."""
-
-    state: str
-    reason: str
-    """The reason of the first of them, as stored."""
-    count: int
-    first: int
-    """Number of the first of them."""
-
 
 @dataclass(frozen=True)
 class StudyData:
@@ -90,16 +73,10 @@ class StudyData:
 
     def causes(self) -> list[Cause]:
         """Return why trials were refused, failed or stopped, the most frequent first."""
-        groups: dict[tuple[str, str], list[TrialRow]] = {}
+        causes = Causes()
         for trial in self.trials:
-            if trial.state in ("failed", "infeasible", "duplicate", "stopped"):
-                alike = _NUMBER.sub("#", trial.reason or "")
-                groups.setdefault((trial.state, alike), []).append(trial)
-        causes = [
-            Cause(state, rows[0].reason or "no reason stored", len(rows), rows[0].number)
-            for (state, _), rows in groups.items()
-        ]
-        return sorted(causes, key=lambda cause: -cause.count)
+            causes.take(trial.state, trial.reason, trial.number)
+        return causes.all()
 
     def marks(self, resolution: int) -> list[Mark]:
         """Return the named models with what can be compared with this study.
@@ -108,32 +85,8 @@ class StudyData:
         take part only where the study's data is that.
         """
         same = "imagenet" in self.settings.data.lower()
-        return [mark for name in model_names() if (mark := _mark(name, resolution, same_data=same)) is not None]
+        return list(model_marks(resolution, same_data=same))
 
 
 def _finite(value: float) -> float | None:
     return value if abs(value) < float("inf") else None
-
-
-def _mark(name: str, resolution: int, *, same_data: bool) -> Mark | None:
-    model = named(name)
-    try:
-        counts = cost(model.arch.fitted(resolution), resolution)
-    except SpaceError:
-        return None
-    values = {"params": float(counts.params), "macs": float(counts.macs), "activations": float(counts.activations)}
-    entry = _comparable(model.published)
-    note = f"{short(counts.params)} parameters, {short(counts.macs)} MACs at {resolution} px"
-    if entry is not None:
-        note += f"; published: {entry.top1:g} % top-1 on ImageNet-1k at {entry.input} px"
-        if entry.pretrain != PLAIN:
-            note += f" ({entry.pretrain})"
-        if same_data and entry.top1 is not None:
-            values["accuracy"] = entry.top1 / 100
-    return Mark(name, values, note)
-
-
-def _comparable(published: Sequence[Published]) -> Published | None:
-    """Return the published accuracy that a search's own compares with best: without other data first, if any."""
-    found = [entry for entry in published if entry.top1 is not None]
-    return min(found, key=lambda entry: entry.pretrain != PLAIN, default=None)

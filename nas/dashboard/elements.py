@@ -1,0 +1,132 @@
+"""The parts pages are made of: sections, tables, figures, tiles, links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import plotly.graph_objects as go
+from dash import dcc, html
+
+from nas.dashboard.address import Address
+from nas.dashboard.table import Table
+from nas.dashboard.view import Look
+from nas.figures import darkened
+
+_CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["autoScale2d", "toImage"],
+}
+
+
+def section(title: str, *parts: Any, note: str = "", key: str = "") -> html.Section:
+    """Return a part of a page with a heading and a sentence about it."""
+    head: list[Any] = [html.H2(title)]
+    if note:
+        head.append(html.P(note, className="note"))
+    extra = {"id": key} if key else {}
+    return html.Section([*head, *(part for part in parts if part is not None)], **extra)
+
+
+def figure(name: str, drawn: go.Figure, label: str, look: Look, *, select: bool = False) -> html.Div:
+    """Return a figure; `label` says to those who cannot see it what it shows, and where the numbers stand."""
+    if look.narrow:
+        drawn.update_layout(margin={"l": 44, "r": 6})
+    if select:
+        drawn.update_layout(newselection={"line": {"dash": "dot"}})
+    config = _CONFIG | {"displayModeBar": False if look.narrow else "hover"}
+    config |= {"modeBarButtonsToAdd": ["select2d"]} if select else {}
+    graph = dcc.Graph(
+        id={"plot": name},
+        figure=darkened(drawn) if look.dark else drawn,
+        config=config,
+        responsive=True,
+        style={"height": f"{drawn.layout.height}px"},
+    )
+    return html.Div(graph, className="figure", role="group", **{"aria-label": label})
+
+
+def table(
+    shown: Table,
+    address: Address | None = None,
+    *,
+    caption: str,
+    rows: int = 25,
+    cells: Sequence[Sequence[Any]] = (),
+    empty: str = "Nothing here yet.",
+) -> html.Div:
+    """Return a table a page at a time, with the ways to take it home.
+
+    cells:  what to show in place of the plain text, row by row from the first, where a cell needs more.
+    """
+    if not shown.rows:
+        return html.Div(html.P(empty, className="empty"))
+    count = len(shown.rows)
+    last = max(0, (count - 1) // rows)
+    page = min(max(int((address.number("page") or 0) if address else 0), 0), last)
+    start = page * rows
+    head = html.Thead(html.Tr([html.Th(column.name, scope="col") for column in shown.columns]))
+    body = [
+        _row(shown, index, cells[index] if index < len(cells) else ())
+        for index in range(start, min(start + rows, count))
+    ]
+    parts: list[Any] = [
+        html.Div(
+            html.Table([html.Caption(caption), head, html.Tbody(body)]),
+            className="wide",
+            tabIndex="0",
+            role="region",
+            **{"aria-label": caption},
+        )
+    ]
+    if address is not None:
+        parts.append(_foot(shown, address, page, last, count))
+    return html.Div(parts, className="table")
+
+
+def _row(shown: Table, index: int, cells: Sequence[Any]) -> html.Tr:
+    made: list[Any] = []
+    for position, (value, column) in enumerate(zip(shown.rows[index], shown.columns, strict=True)):
+        content: Any = cells[position] if position < len(cells) and cells[position] is not None else None
+        content = shown.shown(value, column) if content is None else content
+        if position == 0 and shown.links:
+            content = dcc.Link(content, href=shown.links[index])
+        style = "words" if column.long else "number" if column.unit else ""
+        made.append(html.Th(content, scope="row") if position == 0 else html.Td(content, className=style))
+    return html.Tr(made)
+
+
+def _foot(shown: Table, address: Address, page: int, last: int, count: int) -> html.Div:
+    search = address.changed(page=None).search
+    parts: list[Any] = [html.Span(f"{count:,} row{'s' if count != 1 else ''}")]
+    if last:
+        parts.append(html.Span(f"page {page + 1} of {last + 1}"))
+    if page > 0:
+        parts.append(dcc.Link("previous", href=address.changed(page=str(page - 1)).href))
+    if page < last:
+        parts.append(dcc.Link("next", href=address.changed(page=str(page + 1)).href))
+    where = f"/table/{'/'.join(quote(part, safe='') for part in (shown.name, *address.path[1:]))}"
+    parts += [html.A(kind.upper(), href=f"{where}.{kind}{search}", download="") for kind in ("csv", "json")]
+    return html.Div(parts, className="foot")
+
+
+def tiles(facts: Sequence[tuple[str, str]]) -> html.Div:
+    """Return numbers with their words."""
+    return html.Div([html.Div([html.B(value), html.Span(words)]) for value, words in facts], className="tiles")
+
+
+def facts(pairs: Sequence[tuple[str, Any]]) -> html.Dl:
+    """Return names with what they stand for."""
+    return html.Dl([part for name, value in pairs for part in (html.Dt(name), html.Dd(value))])
+
+
+def notice(text: str) -> html.P:
+    """Return a sentence that stands out."""
+    return html.P(text, className="notice", role="status")
+
+
+def progress(done: int, whole: int, label: str) -> html.Progress:
+    """Return a bar."""
+    return html.Progress(value=str(min(done, whole)), max=str(max(whole, 1)), **{"aria-label": label})

@@ -1,0 +1,107 @@
+"""What a picture of many trials needs: the front, its growth, and few points that look like many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.pareto import Direction, front, hypervolume
+
+Numbers = NDArray[np.float64]
+Picked = NDArray[np.int64]
+_BLOCK = 2048
+
+
+def finite(*columns: Numbers) -> NDArray[np.bool_]:
+    """Mark the trials that have a finite value in every column."""
+    return np.isfinite(np.column_stack(columns)).all(axis=1)
+
+
+def front_of(columns: Sequence[Numbers], directions: Sequence[Direction], among: NDArray[np.bool_]) -> Picked:
+    """Return the positions on the front of the marked trials, sorted by the first column."""
+    at = np.flatnonzero(among & finite(*columns))
+    if not len(at):
+        return at
+    points = np.column_stack([column[at] for column in columns])
+    best = at[front(points, directions)]
+    return best[np.argsort(columns[0][best], kind="stable")]
+
+
+def growth(
+    columns: Sequence[Numbers], directions: Sequence[Direction], among: NDArray[np.bool_], most: int = 120
+) -> tuple[list[int], list[float]]:
+    """Return at which positions the front grew, and the share of the final hypervolume it had then.
+
+    The reference is the worst value of each objective among the marked. With more than two objectives and more than
+    `most` steps, volumes are taken at `most` of the steps, the last among them.
+    """
+    at = np.flatnonzero(among & finite(*columns))
+    if not len(at):
+        return [], []
+    points = np.column_stack([column[at] for column in columns])
+    signs = np.array([-1.0 if direction == "max" else 1.0 for direction in directions])
+    steps = _joins(points * signs)
+    reference = [float(column.max() if d == "min" else column.min()) for column, d in zip(points.T, directions, strict=True)]
+    kept = [steps[index] for index in np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).astype(int))]
+    volumes: list[float] = []
+    held: list[int] = []
+    done = 0
+    for step in kept:
+        while done < len(steps) and steps[done] <= step:
+            held.append(steps[done])
+            done += 1
+        best = front(points[held], directions)
+        held = [held[index] for index in best]
+        volumes.append(hypervolume(points[held], directions, reference))
+    whole = volumes[-1] or 1.0
+    numbers = [int(at[step]) for step in kept]
+    return [*numbers, int(at[-1])], [*(volume / whole for volume in volumes), volumes[-1] / whole]
+
+
+def _joins(points: Numbers) -> list[int]:
+    """Return the positions of the points (less is better) that no earlier one dominates or equals, in order."""
+    held = np.zeros((0, points.shape[1]))
+    joined: list[int] = []
+    for start in range(0, len(points), _BLOCK):
+        block = points[start : start + _BLOCK]
+        fresh = np.arange(len(block))
+        for index in range(0, len(held), 64):
+            part = held[index : index + 64]
+            beaten = (part[None] <= block[fresh][:, None]).all(axis=2).any(axis=1)
+            fresh = fresh[~beaten]
+        for index in fresh:
+            point = block[index]
+            if not (held <= point).all(axis=1).any():
+                held = np.vstack([held[~(held >= point).all(axis=1)], point])
+                joined.append(start + int(index))
+    return joined
+
+
+def thinned(at: Picked, x: Numbers, y: Numbers, *, log_x: bool = False, log_y: bool = False, most: int = 4000) -> Picked:
+    """Return at most `most` of the positions `at`, at least one in each part of the picture that had any.
+
+    The picture is divided into cells; the first trial of each cell is kept, then others evenly.
+    """
+    if len(at) <= most:
+        return at
+    side = int(np.sqrt(most / 2))
+    cells = _cells(x[at], side, log=log_x) * side + _cells(y[at], side, log=log_y)
+    _, first = np.unique(cells, return_index=True)
+    rest = np.setdiff1d(np.arange(len(at)), first)
+    room = max(0, most - len(first))
+    more = rest[np.linspace(0, len(rest) - 1, min(room, len(rest))).astype(int)] if len(rest) and room else rest[:0]
+    return at[np.sort(np.unique(np.concatenate([first, more])))]
+
+
+def _cells(values: Numbers, side: int, *, log: bool) -> NDArray[np.int64]:
+    if log:
+        values = np.log(np.maximum(values, 1e-300))
+    low, high = values.min(), values.max()
+    return np.minimum((values - low) / ((high - low) or 1.0) * side, side - 1).astype(np.int64)
+
+
+def spread(count: int, most: int) -> Picked:
+    """Return at most `most` positions below `count`, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64)) if count else np.zeros(0, np.int64)
