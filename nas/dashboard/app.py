@@ -1,21 +1,21 @@
 """The dashboard as a WSGI application: one callback that draws the page an address names, one that keeps notes.
 
-What is live: the browser asks for the pulse every second, and has the page drawn anew when it has changed. Figures carry
-a revision, so that zoom and selection stay; controls keep the focus, as the elements stay the same.
+What is live: the browser asks for the pulse every second, and has the page drawn anew when it has changed. Only what
+differs changes in the browser: focus, zoom and half-written notes stay.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from typing import Any
 
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
-from nas.dashboard import components, downloads, guard
+from nas.dashboard import downloads, guard
 from nas.dashboard.address import Address, link
+from nas.dashboard.components import PageHost
 from nas.dashboard.elements import notice
 from nas.dashboard.guard import Guard
 from nas.dashboard.pages import PAGES
@@ -42,7 +42,6 @@ def create_app(queries: Queries, keeper: Guard | None = None) -> Dash:
         "nas.dashboard",
         assets_folder="assets",
         serve_locally=True,
-        suppress_callback_exceptions=True,
         title="nas",
         update_title="",
         index_string=_INDEX,
@@ -65,7 +64,6 @@ def _layout(queries: Queries) -> html.Div:
             dcc.Location(id="address", refresh=False),
             dcc.Store(id="pulse", data=queries.pulse()),
             dcc.Store(id="look"),
-            dcc.Store(id="title"),
             html.Header(
                 [
                     dcc.Link("nas", href="/", className="brand"),
@@ -75,7 +73,8 @@ def _layout(queries: Queries) -> html.Div:
                 ]
             ),
             html.P("", id="lost", className="notice", role="status"),
-            html.Main(html.P("Loading ...", className="empty"), id="page", tabIndex="-1"),
+            html.P("", id="kept", className="notice", role="status"),
+            PageHost(id="page", tree=html.P("Loading ...", className="empty").to_plotly_json(), title="", place=""),
         ]
     )
 
@@ -88,17 +87,12 @@ def _callbacks(app: Dash, queries: Queries) -> None:
         State("pulse", "data"),
         State("look", "data"),
     )
-    for name, given in {
-        "title": Input("title", "data"),
-        "theme": Input("theme", "n_clicks"),
-        "clicked": Input({"plot": ALL}, "clickData"),
-        "brushed": Input({"plot": ALL}, "selectedData"),
-    }.items():
-        app.clientside_callback(ClientsideFunction("nas", name), given)
+    app.clientside_callback(ClientsideFunction("nas", "theme"), Input("theme", "n_clicks"))
 
     @app.callback(
-        Output("page", "children"),
-        Output("title", "data"),
+        Output("page", "tree"),
+        Output("page", "title"),
+        Output("page", "place"),
         Input("address", "pathname"),
         Input("address", "search"),
         Input("look", "data"),
@@ -107,17 +101,14 @@ def _callbacks(app: Dash, queries: Queries) -> None:
     def show(pathname: str | None, search: str | None, look: dict[str, Any] | None, _: str | None) -> Any:
         if look is None:
             raise PreventUpdate
-        page = drawn(View(queries, Address.parse(pathname, search), Look(bool(look.get("dark")), bool(look.get("narrow")))))
+        seen = Look(bool(look.get("dark")), bool(look.get("narrow")))
+        page = drawn(View(queries, Address.parse(pathname, search), seen))
         head = [notice(queries.notice)] if queries.notice else []
-        return [*head, *page.parts], page.title
+        return [*head, *page.parts], page.title, pathname
 
-    @app.callback(
-        Output({"noted": ALL}, "children"), Input({"note": ALL}, "wish"), State({"note": ALL}, "id"), prevent_initial_call=True
-    )
-    def keep(wishes: list[Any], ids: list[Any]) -> Any:
-        if not ctx.triggered or not any(wishes):
-            return [no_update] * len(wishes)
-        return [_noted(queries, wish, each["note"]) if wish else no_update for wish, each in zip(wishes, ids, strict=True)]
+    @app.callback(Output("kept", "children"), Input("page", "wish"), prevent_initial_call=True)
+    def keep(wish: dict[str, Any] | None) -> Any:
+        return _kept(queries, wish) if wish else no_update
 
 
 def drawn(view: View) -> Page:
@@ -136,21 +127,20 @@ def drawn(view: View) -> Page:
         return Page("Defect", [html.H1("This page broke"), html.P(words, className="notice", role="alert")])
 
 
-def _noted(queries: Queries, wish: dict[str, Any], subject: str) -> str:
+def _kept(queries: Queries, wish: dict[str, Any]) -> str:
     """Keep a note; the words say what happened."""
-    study, number = json.loads(subject)
     tags = [tag.strip()[:60] for tag in str(wish.get("tags", "")).split(",")]
+    study, number = wish.get("study"), wish.get("number")
+    if not isinstance(study, str) or not isinstance(number, int):
+        return "not kept: of no trial"
     try:
         queries.annotate(
-            str(study),
-            int(number),
+            study,
+            number,
             note=str(wish.get("note", ""))[:_MOST_NOTE],
             tags=tuple(dict.fromkeys(tag for tag in tags if tag))[:_MOST_TAGS],
             hidden=bool(wish.get("hidden")),
         )
     except NasError as error:
         return f"not kept: {error}"
-    return "kept"
-
-
-__all__ = ["components", "create_app", "drawn"]
+    return f"note of {study}:{number} kept"

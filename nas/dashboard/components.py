@@ -1,4 +1,4 @@
-"""Controls of our own, drawn by `assets/nas.js`: native elements that change the address, and nothing else.
+"""Elements of our own, drawn by `assets/nas.js`: the page, and controls that change the address and nothing else.
 
 A page follows from its address, so a control needs no callback: it sets a field of the query, and the page is drawn
 anew. They are what Dash calls components: a namespace of React elements, and a Python class that names the properties.
@@ -57,7 +57,7 @@ class Copy(_Control):
     _type = "Copy"
 
 
-class Find(_Control):
-    """A field for words with a button: label, field, value."""
+class PageHost(_Control):
+    """The page: tree (elements of Dash, drawn as they are), title, place; takes `wish` from a note inside it."""
 
-    _type = "Find"
+    _type = "Page"

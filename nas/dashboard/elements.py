@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,8 @@ from nas.figures import darkened
 _CONFIG = {
     "displaylogo": False,
     "responsive": True,
-    "modeBarButtonsToRemove": ["autoScale2d", "toImage"],
+    "modeBarButtonsToRemove": ["autoScale2d"],
+    "toImageButtonOptions": {"format": "png", "scale": 2, "filename": "nas"},
 }
 
 
@@ -26,8 +28,11 @@ def section(title: str, *parts: Any, note: str = "", key: str = "") -> html.Sect
     head: list[Any] = [html.H2(title)]
     if note:
         head.append(html.P(note, className="note"))
-    extra = {"id": key} if key else {}
-    return html.Section([*head, *(part for part in parts if part is not None)], **extra)
+    return html.Section([*head, *(part for part in parts if part is not None)], id=key or _slug(title))
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def figure(name: str, drawn: go.Figure, label: str, look: Look, *, select: bool = False) -> html.Div:
@@ -39,13 +44,13 @@ def figure(name: str, drawn: go.Figure, label: str, look: Look, *, select: bool 
     config = _CONFIG | {"displayModeBar": False if look.narrow else "hover"}
     config |= {"modeBarButtonsToAdd": ["select2d"]} if select else {}
     graph = dcc.Graph(
-        id={"plot": name},
+        id=f"plot-{name}",
         figure=darkened(drawn) if look.dark else drawn,
         config=config,
         responsive=True,
         style={"height": f"{drawn.layout.height}px"},
     )
-    return html.Div(graph, className="figure", role="group", **{"aria-label": label})
+    return html.Div(graph, className="figure", id=f"figure-{name}", role="group", **{"aria-label": label})
 
 
 def table(
@@ -94,7 +99,9 @@ def _row(shown: Table, index: int, cells: Sequence[Any]) -> html.Tr:
         if position == 0 and shown.links:
             content = dcc.Link(content, href=shown.links[index])
         style = "words" if column.long else "number" if column.unit else ""
-        made.append(html.Th(content, scope="row") if position == 0 else html.Td(content, className=style))
+        made.append(
+            html.Th(content, scope="row", className=style) if position == 0 else html.Td(content, className=style)
+        )
     return html.Tr(made)
 
 

@@ -92,10 +92,13 @@ def effects(sample: Sample, path: str, most: int = 10) -> dict[str, list[float]]
     numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in distinct)
     groups: dict[str, list[float]] = {}
     if numeric and len(distinct) > most:
-        edges = np.unique(np.quantile([value for value, _ in made], np.linspace(0, 1, most + 1)))
+        edges = np.quantile([value for value, _ in made], np.linspace(0, 1, most + 1)[1:-1])
+        parts: dict[int, list[tuple[float, float]]] = {}
         for value, y in sorted(made):
-            at = min(int(np.searchsorted(edges, value, side="right")), len(edges) - 1)
-            groups.setdefault(f"{edges[at - 1]:g} to {edges[at]:g}", []).append(y)
+            parts.setdefault(int(np.searchsorted(edges, value)), []).append((value, y))
+        for pairs in parts.values():
+            low, high = pairs[0][0], pairs[-1][0]
+            groups[f"{low:g}" if low == high else f"{low:g} to {high:g}"] = [y for _, y in pairs]
         return groups
     order = sorted(made, key=lambda pair: pair[0]) if numeric else sorted(made, key=lambda pair: str(pair[0]))
     for value, y in order:

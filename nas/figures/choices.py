@@ -54,14 +54,14 @@ def parallel_figure(columns: Sequence[ChoiceColumn], objective: Objective, value
     return figure
 
 
-def importance_figure(shares: Mapping[str, float], title: str) -> go.Figure:
-    """Draw the importance of choices, the largest on top; shares add to 1 or less."""
+def importance_figure(shares: Mapping[str, float], title: str, letters: int = 44) -> go.Figure:
+    """Draw the importance of choices, the largest on top; shares add to 1 or less. Names have at most `letters`."""
     names = sorted(shares, key=lambda name: shares[name])
     height = max(180, 60 + 24 * len(names))
     figure = go.Figure(layout=layout(height) | {"template": "none", "uirevision": "importance"})
     figure.add_bar(
         x=[shares[name] for name in names],
-        y=[_cut(name, 44) for name in names],
+        y=[_cut(name, letters) for name in names],
         orientation="h",
         marker={"color": FRONT},
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
@@ -86,7 +86,7 @@ def effect_figure(groups: Mapping[str, Sequence[float]], choice: str, objective:
             showlegend=False,
             hoverinfo="y+name",
         )
-    figure.update_xaxes(axis(choice, []))
+    figure.update_xaxes(axis(choice, []), type="category")
     figure.update_yaxes(axis(objective.metric, [value for values in groups.values() for value in values], plain=True))
     return figure
 

@@ -109,7 +109,7 @@ def _marker(layer: Layer, colour: str, symbol: str) -> dict[str, Any]:
         return {"color": colour, "size": 10, "symbol": symbol, "line": {"color": HOVER, "width": 1}}
     if layer.kind == "stopped":
         return {"color": colour, "size": 7, "symbol": f"{symbol}-open", "opacity": 0.7}
-    return {"color": colour, "size": 6, "symbol": symbol, "opacity": 0.4}
+    return {"color": colour, "size": 6, "symbol": symbol, "opacity": 0.55}
 
 
 def _words(layer: Layer, scatter: Scatter) -> dict[str, Any]:
@@ -169,11 +169,11 @@ def _scene(scatter: Scatter) -> dict[str, Any]:
     axes = {"xaxis": (scatter.x, "x", scatter.log_x), "yaxis": (scatter.y, "y", scatter.log_y)}
     if scatter.z is not None:
         axes["zaxis"] = (scatter.z, "z", False)
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"camera": {"eye": {"x": 1.5, "y": 1.5, "z": 1.0}}}
     for key, (objective, name, log) in axes.items():
         whole = _axis(objective, _all(scatter, name), log=log)
         title = {"text": whole["title"]["text"]}
-        made[key] = {"title": title, "type": whole.get("type", "linear"), "gridcolor": GRID, "showbackground": False}
+        made[key] = {"title": title, "type": whole.get("type", "linear"), "gridcolor": GRID, "showbackground": False, "nticks": 6}
         made[key] |= {k: whole[k] for k in ("tickformat", "exponentformat") if k in whole}
     return made
 
@@ -212,6 +212,7 @@ def _add_lanes(figure: go.Figure, scatter: Scatter) -> None:
             "domain": [0.0, room],
             "range": [-len(rows) + 0.4, 0.6],
             "fixedrange": True,
+            "automargin": True,
             "anchor": "x",
             "showgrid": False,
             "zeroline": False,

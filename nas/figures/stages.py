@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from nas.figures.style import FRONT, HOVER, YELLOW, axis, layout
+from nas.figures.style import FRONT, YELLOW, axis, layout
 from nas.quantities import short
 
 
@@ -20,7 +20,7 @@ def stages_figure(parts: Sequence[str], params: Sequence[int], macs: Sequence[in
             x=list(parts),
             y=[number / total for number in numbers],
             name=f"{name}, {short(total)} in all",
-            marker={"color": colour, "pattern": {"shape": pattern, "fgcolor": HOVER, "solidity": 0.25}},
+            marker={"color": colour, "pattern": {"shape": pattern, "solidity": 0.6}},
             text=[short(number) for number in numbers],
             textposition="outside",
             cliponaxis=False,

@@ -87,18 +87,8 @@
         onChange: (event) => change(Number(event.target.value)), onPointerUp: keep, onKeyUp: keep, onBlur: keep }));
   }
 
-  function Find(props) {
-    const id = useId();
-    const [value, change] = useKnown(props.value || "");
-    const send = (event) => { event.preventDefault(); go((query) => set(query, props.field, value.trim())); };
-    return el("form", { className: "control", onSubmit: send, role: "search" },
-      el("label", { htmlFor: id }, props.label),
-      el("input", { id, type: "search", value, onChange: (event) => change(event.target.value) }),
-      el("button", { type: "submit" }, "Find"));
-  }
-
   function Annotation(props) {
-    const subject = JSON.stringify(props.id);
+    const subject = JSON.stringify([props.study, props.number]);
     const stored = JSON.stringify([props.note, props.tags, props.hidden]);
     const id = useId();
     const [draft, change] = useState({ note: props.note, tags: props.tags, hidden: props.hidden });
@@ -117,7 +107,7 @@
     const edit = (field, value) => change(Object.assign({}, draft, { [field]: value }));
     const save = (event) => {
       event.preventDefault();
-      props.setProps({ wish: Object.assign({ at: Date.now() }, draft) });
+      props.setProps({ wish: Object.assign({ at: Date.now(), study: props.study, number: props.number }, draft) });
     };
     return el("form", { className: "annotation", onSubmit: save },
       el("label", { htmlFor: id + "n" }, "Note"),
@@ -141,7 +131,52 @@
       el("button", { type: "button", onClick: copy, "aria-label": "copy " + props.text }, words));
   }
 
-  window.nas_dashboard = { Pick, Check, Range, Find, Annotation, Copy };
+  // The page itself. Dash would mount everything anew whenever children change, and with it lose zoom, focus and what
+  // is being typed; a tree given as a value is drawn by React as it is meant to be, where only differences change.
+
+  const known = (id) => (id !== null && typeof id === "object" ? JSON.stringify(id) : id);
+
+  function draw(node, act, position) {
+    if (Array.isArray(node)) return node.map((each, index) => draw(each, act, index));
+    if (node === null || typeof node !== "object") return node;
+    const { children, ...rest } = node.props;
+    const id = known(rest.id);
+    if (id !== undefined) rest.id = id;
+    const key = id === undefined ? String(position) : id;
+    const inside = children === undefined || children === null ? [] : [].concat(children).map((c, i) => draw(c, act, i));
+    return el(window[node.namespace][node.type], { ...rest, key, setProps: (change) => act(node, change) }, ...inside);
+  }
+
+  function Page(props) {
+    const act = (node, change) => {
+      if (node.type === "Annotation" && change.wish) props.setProps(change);
+      if (node.type === "Graph" && "clickData" in change) clicked(change.clickData);
+      if (node.type === "Graph" && "selectedData" in change && known(node.props.id) === "plot-front") brushed(change.selectedData);
+    };
+    useEffect(() => {
+      if (props.title) document.title = props.title + " - nas";
+    }, [props.title]);
+    return el("main", { id: props.id, tabIndex: -1, key: props.place }, draw(props.tree, act, 0));
+  }
+
+  function clicked(data) {
+    const point = data && data.points && data.points[0];
+    const study = point && point.data && point.data.meta && point.data.meta.study;
+    if (!study || point.customdata === undefined) return;
+    go((query) => set(query, "pick", study + ":" + point.customdata));
+  }
+
+  function brushed(data) {
+    const range = data && data.range;
+    if (range && range.x && range.y) {
+      const text = [...range.x, ...range.y].map((value) => Number(Number(value).toPrecision(6))).join(",");
+      go((query) => set(query, "brush", text));
+    } else if (!data) {
+      go((query) => query.delete("brush"));
+    }
+  }
+
+  window.nas_dashboard = { Page, Pick, Check, Range, Annotation, Copy };
 
   // -- looks
 
@@ -195,20 +230,15 @@
 
   window.setInterval(beat, 1000);
 
-  // -- figures
-
-  const triggered = () => window.dash_clientside.callback_context.triggered.filter((each) => each.prop_id !== ".");
+  // -- what the page's callbacks call
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     nas: {
-      look: function (_, word, known) {
+      look: function (_, word, before) {
         if (pulse === null) pulse = word;
         seen = look();
-        const same = known && known.dark === seen.dark && known.narrow === seen.narrow;
+        const same = before && before.dark === seen.dark && before.narrow === seen.narrow;
         return same ? window.dash_clientside.no_update : seen;
-      },
-      title: function (title) {
-        if (title) document.title = title + " - nas";
       },
       theme: function (clicks) {
         if (!clicks) return;
@@ -216,26 +246,6 @@
         try { window.localStorage.setItem("nas-theme", next); } catch (error) { /* a private window keeps nothing */ }
         looked();
         document.getElementById("theme").textContent = "Theme: " + next;
-      },
-      clicked: function () {
-        for (const each of triggered()) {
-          const point = each.value && each.value.points && each.value.points[0];
-          const study = point && point.data && point.data.meta && point.data.meta.study;
-          if (!study || point.customdata === undefined) continue;
-          go((query) => set(query, "pick", study + ":" + point.customdata));
-        }
-      },
-      brushed: function () {
-        for (const each of triggered()) {
-          if (!each.prop_id.includes('"front"')) continue;
-          const range = each.value && each.value.range;
-          if (range && range.x && range.y) {
-            const text = [...range.x, ...range.y].map((value) => Number(value).toPrecision(6)).join(",");
-            go((query) => set(query, "brush", text));
-          } else if (!each.value) {
-            go((query) => query.delete("brush"));
-          }
-        }
       },
     },
   });

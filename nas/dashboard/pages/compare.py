@@ -71,7 +71,7 @@ def compare_table(view: View) -> Table:
         table_rows.append([metric, *(measured(values.get(metric), unit_of(metric)) for values in numbers.values())])
     for place in dict.fromkeys(key for values in fields.values() for key in values):
         table_rows.append([place, *(values.get(place, "-") for values in fields.values())])
-    columns = [Column("field"), *(Column(name, long=True) for name in rows)]
+    columns = [Column("field", long=True), *(Column(name, long=True) for name in rows)]
     return Table("compare", columns, table_rows)
 
 

@@ -12,6 +12,7 @@ from dash import dcc, html
 from nas.dashboard.address import link
 from nas.dashboard.components import Check
 from nas.dashboard.elements import figure, section, table, tiles
+from nas.dashboard.frames import Numbers
 from nas.dashboard.fronts import growth, thinned
 from nas.dashboard.pages.front_controls import controls
 from nas.dashboard.pages.front_table import front_table
@@ -51,10 +52,11 @@ def draw(view: View) -> Page:
             [
                 figure("front", explore_figure(scatter, 460 if view.look.narrow else 560), label, view.look, select=True),
                 html.P(note, className="note"),
-            ]
+            ],
+            id="picture",
         ),
         _picked(view, selection),
-        section(_title(view, selection), _table(view)),
+        section(_title(view, selection), _table(view), key="networks"),
         _growth(view, names, selection, parts),
     ]
     return Page(f"{', '.join(names)} front", [part for part in body if part is not None])
@@ -83,13 +85,14 @@ def _scatter(
 ) -> tuple[Scatter, str]:
     layers: list[Layer] = []
     lanes: list[Lane] = []
-    hidden_points = 0
+    hidden_points = farther = 0
     for name, part in zip(names, parts, strict=True):
         made, left_out = _layers(view, name, selection, part)
         layers += made
         hidden_points += left_out
         if selection.z is None and view.address.get("lanes") != "0":
-            lanes += _lanes(view, name, selection, part)
+            found, beyond = _lanes(view, name, selection, part)
+            lanes, farther = lanes + found, farther + beyond
     marks = _marks(view, names[0], selection, layers) if view.address.get("models") != "0" else []
     place = None
     if selection.picked and selection.picked[0] in names and selection.z is None:
@@ -100,6 +103,8 @@ def _scatter(
     words = ["Point at a dot for its numbers, click it for its network, draw a rectangle to filter the table."]
     if hidden_points:
         words.append(f"{hidden_points:,} dominated trials that lie under others are not drawn.")
+    if farther:
+        words.append(f"{farther:,} trials that were refused or failed lie beyond the edges.")
     scatter = Scatter(
         selection.x,
         selection.y,
@@ -150,13 +155,26 @@ def _hovers(view: View, name: str, at: Any, selection: Selection) -> list[str]:
     return words
 
 
-def _lanes(view: View, name: str, selection: Selection, part: Division) -> list[Lane]:
+def _lanes(view: View, name: str, selection: Selection, part: Division) -> tuple[list[Lane], int]:
+    """Return those without a place in the plot near the trials that have one, and how many lie farther out."""
     x = view.queries.frame(name).values(selection.x.metric)
-    found = [
-        ("infeasible", thinned(part.infeasible, x, x, log_x=selection.log_x, most=MOST_LANE)),
-        ("failed", thinned(part.failed, x, x, log_x=selection.log_x, most=MOST_LANE)),
-    ]
-    return [Lane(name, kind, at, x[at]) for kind, at in found if len(at)]  # type: ignore[arg-type]
+    placed = x[np.concatenate([part.front, part.dominated, part.stopped])]
+    lanes: list[Lane] = []
+    beyond = 0
+    for kind, at in (("infeasible", part.infeasible), ("failed", part.failed)):
+        if len(placed):
+            inside = (x[at] >= _near(placed)[0]) & (x[at] <= _near(placed)[1])
+            at, beyond = at[inside], beyond + int((~inside).sum())
+        if len(at):
+            at = thinned(at, x, x, log_x=selection.log_x, most=MOST_LANE)
+            lanes.append(Lane(name, "failed" if kind == "failed" else "infeasible", at, x[at]))
+    return lanes, beyond
+
+
+def _near(values: Numbers) -> tuple[float, float]:
+    """Return the ends of an axis that is that of the trials: what lies farther out would squeeze them."""
+    low, high = float(values.min()), float(values.max())
+    return (low / 1.5, high * 1.5) if low > 0 else (low, high)
 
 
 def _marks(view: View, name: str, selection: Selection, layers: Sequence[Layer]) -> list[Mark]:
@@ -166,7 +184,7 @@ def _marks(view: View, name: str, selection: Selection, layers: Sequence[Layer])
     if not layers or metric in ("trial", "epochs"):
         return []
     x = np.concatenate([layer.x for layer in layers])
-    low, high = x.min() / 1.5, x.max() * 1.5
+    low, high = _near(x)
     return [mark for mark in marks if metric in mark.values and low <= mark.values[metric] <= high][:60]
 
 

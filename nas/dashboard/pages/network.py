@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -50,7 +49,7 @@ def draw(view: View) -> Page:
         *head,
         *_drawn(view, study, row, arch),
         _curves(view, study, row),
-        section("Measurements", table(_measurements(view), view.address, caption="All that was measured of this network")),
+        _measured(view),
         _nearest(arch),
         _lineage(view, study, row),
         _home(view, name),
@@ -150,6 +149,13 @@ def _measurements(view: View) -> Table:
     return Table("measurements", columns, rows)
 
 
+def _measured(view: View) -> html.Section:
+    whole = _measurements(view)
+    cells = [[None, measured(row[1], row[2]), None, None if row[3] is None else measured(row[3], row[2])] for row in whole.rows]
+    shown = table(whole, view.address, caption="All that was measured of this network", cells=cells)
+    return section("Measurements", shown)
+
+
 def _choices(view: View) -> Table:
     _, row = _trial(view)
     columns = [Column("choice", long=True), Column("value")]
@@ -212,13 +218,6 @@ def _note(view: View, study: str, row: TrialRow) -> html.Section:
     note = view.queries.annotations(study).get(row.number, Note())
     if not view.queries.writable:
         return section("Note", html.P(view.queries.notice or "This store is shown read-only.", className="note"))
-    return section(
-        "Note",
-        Annotation(
-            id={"note": json.dumps([study, row.number])},
-            note=note.note,
-            tags=", ".join(note.tags),
-            hidden=note.hidden,
-        ),
-        html.P(id={"noted": json.dumps([study, row.number])}, className="note", role="status"),
-    )
+    tags = ", ".join(note.tags)
+    form = Annotation(id="note", study=study, number=row.number, note=note.note, tags=tags, hidden=note.hidden)
+    return section("Note", form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ MOST = 1000
 """Trials that are looked at; more are sampled evenly."""
 _LINES = 8
 _BARS = 15
+_MACRO = "(the macro design)"
 _WAIT = "Working it out; this appears by itself."
 
 
@@ -93,12 +95,12 @@ def _importance(view: View, shares: dict[str, float] | None, objective: Objectiv
         return section("Importance of the choices", html.P(_WAIT, className="empty"))
     if not shares:
         return section("Importance of the choices", html.P("No choice was made in 20 trials yet.", className="empty"))
-    most = dict(list(shares.items())[:_BARS])
-    label = f"share in what tells good {objective.metric} from bad"
+    most = {path or _MACRO: share for path, share in list(shares.items())[:_BARS]}
+    label = f"importance for {objective.metric}"
     note = f"PED-ANOVA, as in Optuna, of {count}; each choice among the trials that make it, weighted by their share."
     return section(
         "Importance of the choices",
-        figure("importance", importance_figure(most, label), "importance of the choices", view.look),
+        figure("importance", importance_figure(most, label, 18 if view.look.narrow else 44), "importance of the choices", view.look),
         note=note,
     )
 
@@ -106,8 +108,8 @@ def _importance(view: View, shares: dict[str, float] | None, objective: Objectiv
 def _effect(view: View, sample: Sample, order: list[str], objective: Objective) -> html.Section:
     paths = list(dict.fromkeys([*order, *sample.paths()]))
     path = view.address.chosen("choice", paths, paths[0])
-    options = [{"value": each, "label": each or "(the macro design)"} for each in paths]
-    drawn = effect_figure(effects(sample, path), path or "(the macro design)", objective)
+    options = [{"value": each, "label": each or _MACRO} for each in paths]
+    drawn = effect_figure(effects(sample, path), path or _MACRO, objective)
     return section(
         "Effect of one choice",
         html.Div(Pick(label="choice", field="choice", options=options, value=path, default=""), className="controls"),
@@ -132,7 +134,11 @@ def _column(path: str, values: list[Any]) -> ChoiceColumn:
     known = [value for value in values if value is not None]
     if len(known) == len(values) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known):
         return ChoiceColumn(label, [float(value) for value in values])
-    words = sorted({"-" if value is None else str(value) for value in values})
+    def place(word: str) -> tuple[bool, float, str]:
+        number = float(word) if word.replace(".", "", 1).replace("e-", "", 1).isdigit() else math.inf
+        return word != "-", number, word
+
+    words = sorted({"-" if value is None else str(value) for value in values}, key=place)
     at = {word: float(index) for index, word in enumerate(words)}
     return ChoiceColumn(label, [at["-" if value is None else str(value)] for value in values], words)
 
@@ -147,7 +153,7 @@ def coverage_table(view: View) -> Table:
     frame = view.queries.frame(names[0])
     sample = _sample(view, frame, _objective(view, frame))
     found = view.queries.later(("domains", names[0]), _version(sample), lambda: _domains(frame, sample)) or {}
-    rows = [[path or "(the macro design)", trials, tried, of, tried / of] for path, trials, tried, of in coverage(sample, found)]
+    rows = [[path or _MACRO, trials, tried, of, tried / of] for path, trials, tried, of in coverage(sample, found)]
     return Table("coverage", columns, sorted(rows, key=lambda row: (row[4], -row[1])))
 
 
