@@ -55,10 +55,17 @@ class Queries:
                 self._pulse = (word, time.monotonic())
             return word
 
-    def refresh(self) -> None:
-        """Ask the store at the next occasion, as after a write."""
+    def refreshed(self) -> str:
+        """Ask the store now, as after a write, and return the pulse."""
         with self._lock:
             self._pulse = ("", 0.0)
+            return self.pulse()
+
+    @property
+    def working(self) -> bool:
+        """Whether something is being worked out in the background."""
+        with self._lock:
+            return bool(self._busy)
 
     def kept(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """Return what `make` returned under this key, if the store has not changed since."""
@@ -176,4 +183,4 @@ class Queries:
             raise StoreError(f"store {self.store.url}: shown read-only; {self.notice}")
         with self._write() as store:
             store.annotate(row.id, replace(known, **fields))
-        self.refresh()
+        self.refreshed()
