@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Direction = Literal["max", "min"]
 Points = NDArray[np.float64]
+_BLOCK = 1024
 PAIRWISE = 1024
 """Up to this many points, all pairs fit into a few megabytes."""
 
@@ -36,12 +37,70 @@ def dominates(a: Sequence[float], b: Sequence[float], directions: Sequence[Direc
 
 
 def _front_mask(points: Points) -> NDArray[np.bool_]:
-    """Mark the points [N, M] that none dominates (less is better); equal points are all kept."""
+    """Mark the points [N, M] that none dominates (less is better); equal points are all kept.
+
+    In lexicographic order no point is dominated by a later one. Two objectives need one sweep; more are taken in blocks
+    that are first held against the front so far.
+    """
+    if len(points) > 4 * _BLOCK and points.shape[1] > 2:
+        # a few that are good in everything rule out most of the others
+        ranked = sum(np.argsort(np.argsort(column)) for column in points.T)
+        left = np.flatnonzero(~_beaten(points, points[np.argpartition(ranked, 64)[:64]]))
+        mask = np.zeros(len(points), dtype=bool)
+        mask[left] = _ordered_mask(points[left])
+        return mask
+    return _ordered_mask(points)
+
+
+def _ordered_mask(points: Points) -> NDArray[np.bool_]:
+    order = np.lexsort(points.T[::-1])
+    ordered = points[order]
+    if points.shape[1] == 2:
+        kept = _sweep(ordered)
+    else:
+        kept = np.zeros(len(points), dtype=bool)
+        best = np.zeros((0, points.shape[1]))
+        for start in range(0, len(points), _BLOCK):
+            block = ordered[start : start + _BLOCK]
+            free = ~_beaten(block, best)
+            free[free] = _free_within(block[free])
+            kept[start : start + _BLOCK] = free
+            best = np.concatenate([best, block[free]])
+    mask = np.zeros(len(points), dtype=bool)
+    mask[order[kept]] = True
+    return mask
+
+
+def _sweep(ordered: Points) -> NDArray[np.bool_]:
+    """Mark those of the lexicographically ordered points [N, 2] that none dominates."""
+    if not len(ordered):
+        return np.zeros(0, dtype=bool)
+    first = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])
+    least = np.minimum.accumulate(ordered[:, 1])
+    below = ordered[:, 1] < np.concatenate([[np.inf], least[:-1]])
+    below[0] = True
+    # equal points stand side by side and share the fate of the first
+    return below[np.maximum.accumulate(np.where(first, np.arange(len(ordered)), 0))]
+
+
+def _beaten(points: Points, by: Points) -> NDArray[np.bool_]:
+    """Mark the points that one of the points `by` dominates."""
+    beaten = np.zeros(len(points), dtype=bool)
+    for start in range(0, len(by), _BLOCK // 16):
+        left = np.flatnonzero(~beaten)
+        part = by[start : start + _BLOCK // 16]
+        a, b = part[None], points[left, None]
+        beaten[left] = ((a <= b).all(axis=2) & (a < b).any(axis=2)).any(axis=1)
+    return beaten
+
+
+def _free_within(points: Points) -> NDArray[np.bool_]:
+    """Mark the points that none of these points dominates, in lexicographic order."""
     mask = np.ones(len(points), dtype=bool)
-    for index in np.lexsort(points.T[::-1]):
+    for index in range(len(points)):
         if mask[index]:
-            beaten = (points >= points[index]).all(axis=1) & (points > points[index]).any(axis=1)
-            mask &= ~beaten
+            later, point = points[index + 1 :], points[index]
+            mask[index + 1 :] &= ~((later >= point).all(axis=1) & (later > point).any(axis=1))
     return mask
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Integer, func, select
@@ -44,10 +45,10 @@ def pulse(connection: Connection) -> Pulse:
 def outlines(connection: Connection, study_id: int, after: int, again: Collection[int]) -> list[Outline]:
     """Return the trials numbered above `after`, and those with the ids `again`, by number."""
     query = select(*_FIELDS).where(trial.c.study_id == study_id)
-    rows = [*connection.execute(query.where(trial.c.number > after))]
+    rows = [*connection.execute(query.where(trial.c.number > after)).all()]
     for part in _parts(sorted(again)):
-        rows += connection.execute(query.where(trial.c.number <= after, trial.c.id.in_(part)))
-    return sorted((Outline(*row) for row in rows), key=lambda row: row.number)
+        rows += connection.execute(query.where(trial.c.number <= after, trial.c.id.in_(part))).all()
+    return sorted(map(Outline._make, rows), key=attrgetter("number"))
 
 
 def values(connection: Connection, study_id: int, after: int) -> list[tuple[int, int, str, float]]:
@@ -55,7 +56,8 @@ def values(connection: Connection, study_id: int, after: int) -> list[tuple[int,
     query = select(measurement.c.id, measurement.c.trial_id, measurement.c.metric, measurement.c.value)
     query = query.join(trial, trial.c.id == measurement.c.trial_id).where(trial.c.study_id == study_id)
     query = query.where(measurement.c.id > after) if after else query
-    return sorted(tuple(row) for row in connection.execute(query))
+    rows: list[Any] = [*connection.execute(query).all()]
+    return sorted(rows, key=itemgetter(0))
 
 
 def choices(connection: Connection, study_id: int, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:

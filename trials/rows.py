@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from space.errors import NasError
 
@@ -164,8 +164,7 @@ class Annotation:
     """Whether the trial is left out of pictures and fronts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
+class Outline(NamedTuple):
     """A trial in the few fields that pictures of a whole study need."""
 
     id: int

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import secrets
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
@@ -38,6 +40,9 @@ _MOST_NOTE, _MOST_TAGS = 4000, 20
 def create_app(queries: Queries, keeper: Guard | None = None) -> Dash:
     """Return the application over these answers; its WSGI form is `.server`. `keeper` decides who may look."""
     keeper = keeper or Guard()
+    if find_spec("pandas"):
+        # Plotly looks whether it is there, and must not see it while another thread is half through importing it
+        import_module("pandas")
     app = Dash(
         "nas.dashboard",
         assets_folder="assets",

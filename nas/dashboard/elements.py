@@ -68,14 +68,15 @@ def table(
     """
     if not shown.rows:
         return html.Div(html.P(empty, className="empty"))
-    count = len(shown.rows)
+    count = len(shown.rows) if shown.total is None else shown.total
     last = max(0, (count - 1) // rows)
-    page = min(max(int((address.number("page") or 0) if address else 0), 0), last)
-    start = page * rows
+    wanted = int((address.number("page") or 0) if address else 0) if shown.total is None else shown.start // rows
+    page = min(max(wanted, 0), last)
+    first = page * rows if shown.total is None else 0
     head = html.Thead(html.Tr([html.Th(column.name, scope="col") for column in shown.columns]))
     body = [
         _row(shown, index, cells[index] if index < len(cells) else ())
-        for index in range(start, min(start + rows, count))
+        for index in range(first, min(first + rows, len(shown.rows)))
     ]
     parts: list[Any] = [
         html.Div(

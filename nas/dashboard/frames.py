@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.causes import Cause, Causes
+from nas.causes import STATES_WITH_CAUSE, Cause, Causes
 from nas.objective import Limit, Objective, objectives_in
 from space.errors import NasError, nearest
 from trials.measurement import METRICS
@@ -106,13 +106,14 @@ def read_frame(store: Store, row: StudyRow, known: Frame | None) -> Frame:
 
 def _grown(known: Frame, row: StudyRow, found: Sequence[Outline], measured: Sequence[tuple[Any, ...]]) -> Frame:
     size = max(len(known), found[-1].number + 1 if found else 0)
-    at = np.fromiter((each.number for each in found), dtype=np.int64, count=len(found))
+    fields = dict(zip(Outline._fields, zip(*found, strict=True), strict=True)) if found else {}
+    at = np.array(fields.get("number", ()), dtype=np.int64)
 
     def column(old: NDArray[Any], field: str, missing: Any) -> NDArray[Any]:
         new = np.full(size, missing, dtype=old.dtype)
         new[: len(old)] = old
-        values = (getattr(each, field) for each in found)
-        new[at] = np.fromiter((missing if v is None else v for v in values), dtype=old.dtype, count=len(found))
+        # None becomes NaN on the way to floats; whole numbers are never missing
+        new[at] = np.array(fields.get(field, ()), dtype=old.dtype)
         return new
 
     ids = column(known.ids, "id", 0)
@@ -123,10 +124,10 @@ def _grown(known: Frame, row: StudyRow, found: Sequence[Outline], measured: Sequ
     _take(metrics, ids, measured)
     states = np.full(size, _CODES["queued"], dtype=np.int8)
     states[: len(known)] = known.states
-    codes = np.fromiter((_CODES[each.state] for each in found), dtype=np.int8, count=len(found))
-    states[at] = codes
+    states[at] = [_CODES[state] for state in fields.get("state", ())]
     for each in found:
-        known._causes.take(each.state, each.reason, each.number)
+        if each.reason is not None or each.state in STATES_WITH_CAUSE:
+            known._causes.take(each.state, each.reason, each.number)
     epochs = column(known.epochs, "epochs", 0)
     last = measured[-1][0] if measured else known.measured_to
     return Frame(row, ids, states, epochs, metrics, known._causes.all(), last, known._causes)

@@ -30,12 +30,12 @@ def front_of(columns: Sequence[Numbers], directions: Sequence[Direction], among:
 
 
 def growth(
-    columns: Sequence[Numbers], directions: Sequence[Direction], among: NDArray[np.bool_], most: int = 120
+    columns: Sequence[Numbers], directions: Sequence[Direction], among: NDArray[np.bool_], most: int = 100
 ) -> tuple[list[int], list[float]]:
     """Return at which positions the front grew, and the share of the final hypervolume it had then.
 
-    The reference is the worst value of each objective among the marked. With more than two objectives and more than
-    `most` steps, volumes are taken at `most` of the steps, the last among them.
+    The reference is the worst value of each objective among the marked. Volumes are taken at `most` of the steps, at a
+    fifth as many with more than two objectives, always at the last.
     """
     at = np.flatnonzero(among & finite(*columns))
     if not len(at):
@@ -44,6 +44,7 @@ def growth(
     signs = np.array([-1.0 if direction == "max" else 1.0 for direction in directions])
     steps = _joins(points * signs)
     reference = [float(column.max() if d == "min" else column.min()) for column, d in zip(points.T, directions, strict=True)]
+    most = most if len(columns) == 2 else most // 5
     kept = [steps[index] for index in np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).astype(int))]
     volumes: list[float] = []
     held: list[int] = []

@@ -22,6 +22,8 @@ from trials.store import Store
 T = TypeVar("T")
 _FRESH = 0.5
 """Seconds for which the store is not asked again whether it has changed."""
+_FEW = 5000
+"""Trials up to which anything is worked out while the visitor waits."""
 _KEPT = 200
 """Answers kept."""
 
@@ -50,10 +52,9 @@ class Queries:
         with self._lock:
             word, at = self._pulse
             if time.monotonic() - at > _FRESH:
-                digest = hashlib.sha256(repr(self.store.pulse()).encode()).hexdigest()[:16]
-                word = f"{digest}-{self._done}"
+                word = hashlib.sha256(repr(self.store.pulse()).encode()).hexdigest()[:16]
                 self._pulse = (word, time.monotonic())
-            return word
+            return f"{word}-{self._done}"
 
     def refreshed(self) -> str:
         """Ask the store now, as after a write, and return the pulse."""
@@ -69,7 +70,7 @@ class Queries:
 
     def kept(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """Return what `make` returned under this key, if the store has not changed since."""
-        word = self.pulse()
+        word = self.pulse().partition("-")[0]
         with self._lock:
             known = self._kept.get(key)
         if known is not None and known[0] == word:
@@ -153,7 +154,10 @@ class Queries:
                 self._busy.discard(key)
                 self._later[key] = (version, value)
                 self._done += 1
-                self._pulse = ("", 0.0)
+
+    def soon(self, key: tuple[Any, ...], count: int, make: Callable[[], T]) -> T | None:
+        """Return what `make` returns of `count` trials: at once where they are few, else as `later` does."""
+        return self.kept(key, make) if count <= _FEW else self.later(key, count, make)
 
     def marks(self, frame: Frame) -> tuple[Mark, ...]:
         """Return the named models beside a study; counting them takes PyTorch."""

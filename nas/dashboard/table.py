@@ -34,6 +34,10 @@ class Table:
     rows: Sequence[Sequence[Any]]
     links: Sequence[str] = ()
     """Where each row's first cell leads."""
+    total: int | None = None
+    """Rows of the whole table, where `rows` are those of one page."""
+    start: int = 0
+    """Position of the first of `rows` in the whole table."""
 
     def shown(self, value: Any, column: Column) -> str:
         """Return a cell as a person reads it."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+import numpy as np
 import plotly.graph_objects as go
 
 from nas.figures.style import FRONT, GRID, TEXT, TRIAL, axis, layout
@@ -32,14 +33,14 @@ def parallel_figure(columns: Sequence[ChoiceColumn], objective: Objective, value
     for column in columns:
         words = {"tickvals": list(range(len(column.words))), "ticktext": [_cut(word, 18) for word in column.words]}
         dimensions.append(
-            {"label": _cut(column.label, 22), "values": list(column.values)} | (words if column.words else {})
+            {"label": _cut(column.label, 22), "values": np.asarray(column.values)} | (words if column.words else {})
         )
-    dimensions.append({"label": _cut(objective.metric, 22), "values": list(values)})
+    dimensions.append({"label": _cut(objective.metric, 22), "values": np.asarray(values)})
     bar = {"title": {"text": escape(objective.metric)}, "thickness": 12}
     figure.add_parcoords(
         dimensions=dimensions,
         line={
-            "color": list(values),
+            "color": np.asarray(values),
             "colorscale": _SCALE,
             "showscale": True,
             "reversescale": objective.better == "min",

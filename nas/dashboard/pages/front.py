@@ -15,14 +15,15 @@ from nas.dashboard.elements import figure, section, table, tiles
 from nas.dashboard.frames import Numbers
 from nas.dashboard.fronts import growth, thinned
 from nas.dashboard.pages.front_controls import controls
-from nas.dashboard.pages.front_table import front_table
+from nas.dashboard.pages.front_table import division, front_page, front_table
 from nas.dashboard.pages.study_head import study_head
-from nas.dashboard.selection import Division, Selection, divided, selected
+from nas.dashboard.selection import Division, Selection, selected
 from nas.dashboard.view import Page, Tables, View
 from nas.figures import Lane, Layer, Mark, Scatter, explore_figure, hypervolume_figure
 from nas.figures.style import hover_text
 from nas.front import description_of, values_of
 
+ROWS = 25
 MOST_DOMINATED = 4000
 MOST_LANE = 400
 MOST_WORDS = 300
@@ -36,10 +37,7 @@ def draw(view: View) -> Page:
         return Page("Front", [html.H1("Front"), html.P("This store has no studies yet.", className="empty")])
     frames = [view.queries.frame(name) for name in names]
     selection = selected(view.address, frames)
-    parts = [
-        divided(frame, selection, view.queries.shown(name) | view.address.flag("hidden"))
-        for name, frame in zip(names, frames, strict=True)
-    ]
+    parts = [division(view, frame, selection) for frame in frames]
     scatter, note = _scatter(view, names, selection, parts)
     label = f"{selection.y.metric} against {selection.x.metric}; the table below holds the same trials"
     head = study_head(view, names)
@@ -69,15 +67,16 @@ def _title(view: View, selection: Selection) -> str:
 
 
 def _table(view: View) -> Any:
-    whole = front_table(view)
-    start = int(view.address.number("page") or 0) * 25
+    shown = front_page(view, ROWS)
     compared = view.address.all("trial")
-    cells: list[Sequence[Any]] = [()] * start
-    for row in whole.rows[start : start + 25]:
-        tick = Check(label="compare", hint=f"compare {row[0]}", field="trial", value=row[0], checked=row[0] in compared,
-                     several=True)
+    cells: list[Sequence[Any]] = []
+    for row in shown.rows:
+        ticked = row[0] in compared
+        tick = Check(
+            label="compare", hint=f"compare {row[0]}", field="trial", value=row[0], checked=ticked, several=True
+        )
         cells.append([*([None] * (len(row) - 1)), html.Span([str(row[-1]), tick])])
-    return table(whole, view.address, caption="Networks", cells=cells, empty="No trial to show; widen the limits.")
+    return table(shown, view.address, caption="Networks", cells=cells, empty="No trial to show; widen the limits.")
 
 
 def _scatter(
@@ -227,9 +226,13 @@ def _growth(view: View, names: Sequence[str], selection: Selection, parts: Seque
     for name, part in zip(names, parts, strict=True):
         frame = view.queries.frame(name)
         columns = [frame.values(objective.metric) for objective in selection.axes]
-        key = ("growth", name, str(selection.axes), str(selection.limits), view.address.get("hidden"))
-        found = view.queries.kept(key, lambda c=columns, p=part: growth(c, ways, p.among))
-        if found[0]:
+        key = ("growth", name, selection.axes, tuple(sorted(selection.limits.items())), view.address.get("hidden"))
+
+        def work(columns: list[Numbers] = columns, part: Division = part) -> tuple[list[int], list[float]]:
+            return growth(columns, ways, part.among)
+
+        found = view.queries.soon(key, int(part.among.sum()) * (len(ways) - 1), work)
+        if found is not None and found[0]:
             grown[name] = found
     if not grown:
         return None

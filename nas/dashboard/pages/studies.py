@@ -126,19 +126,21 @@ def _cells(queries: Queries, summary: StudySummary) -> list[Any]:
     cells: list[Any] = [None, state, html.Span([str(done), bar]) if summary.budget else str(done), None, None, None]
     try:
         frame = queries.frame(summary.name)
-        best, line = queries.kept(("studies", summary.name), lambda: _glance(frame, queries.shown(summary.name)))
+        shown = queries.shown(summary.name)
+        best = queries.kept(("best", summary.name), lambda: best_words(frame, shown))
+        line = queries.soon(("glance", summary.name), len(frame), lambda: _glance(frame, shown)) or "-"
     except NasError as error:
         return [*cells, None, notice(str(error)), "", None]
     return [*cells, "-" if left is None else duration(left), best, line, None]
 
 
-def _glance(frame: Frame, shown: Any) -> tuple[str, Any]:
+def _glance(frame: Frame, shown: Any) -> Any:
     columns = [frame.values(objective.metric) for objective in frame.objectives]
     ways = [objective.better for objective in frame.objectives]
     among = frame.state("complete") & shown
     numbers, volumes = growth(columns, ways, among, most=40)
     if not numbers:
-        return best_words(frame, shown), "-"
+        return "-"
     size = len(front_of(columns, ways, among))
     words = f"front of {size} after {len(frame)} trials; last grew at trial {numbers[-2]}"
-    return best_words(frame, shown), sparkline(numbers, volumes, words)
+    return sparkline(numbers, volumes, words)

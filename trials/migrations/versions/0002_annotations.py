@@ -23,6 +23,8 @@ def upgrade() -> None:
     )
     op.drop_index("ix_measurement_trial_id", "measurement")
     op.create_index("ix_measurement_trial_id_metric_value", "measurement", ["trial_id", "metric", "value"])
+    op.drop_index("ix_trial_study_id_state", "trial")
+    op.create_index("ix_trial_study_id_state_started_finished", "trial", ["study_id", "state", "started", "finished"])
     op.create_index(
         "ix_trial_study_id_worker_state_started_finished",
         "trial",
