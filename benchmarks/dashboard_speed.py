@@ -52,7 +52,11 @@ def build(path: Path, trials: int, epochs: int) -> None:
     settings = SearchSettings.make(study=STUDY, space="metaformer", budget=trials, cost_resolution=224)
     with Store.open(path) as store:
         study = store.create_study(
-            STUDY, space=space.text, config=settings.model_dump(mode="json"), code_version="0", data_fingerprint="0" * 16
+            STUDY,
+            space=space.text,
+            config=settings.model_dump(mode="json"),
+            code_version="0",
+            data_fingerprint="0" * 16,
         )
     database = sqlite3.connect(path)
     database.executescript("PRAGMA synchronous=OFF; PRAGMA cache_size=-200000;")
@@ -78,7 +82,9 @@ _TRIAL = (
     "id, study_id, number, state, attempt, reason, seed, sampler, arch_id, params, macs, choices, started, finished, "
     "worker, epochs, extra, created, duplicate_of"
 )
-_MEASURED = "key, trial_id, arch_id, metric, value, unit, spread, device, circumstances, evaluator, version, seed, created"
+_MEASURED = (
+    "key, trial_id, arch_id, metric, value, unit, spread, device, circumstances, evaluator, version, seed, created"
+)
 
 
 def _trials(study: int, count: int, epochs: int, points: list[Any], rng: random.Random, now: datetime) -> Iterator[Any]:
@@ -227,7 +233,9 @@ def paint(store: Path, shots: Path | None) -> None:
     with opened(store) as queries, sync_playwright() as playwright:
         server = create_server(create_app(queries).server, host="127.0.0.1", port=0, threads=6)
         threading.Thread(target=server.run, daemon=True).start()
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+        )
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         start = time.perf_counter()
         page.goto(f"http://127.0.0.1:{server.effective_port}/front?study={STUDY}")
@@ -257,7 +265,9 @@ def main() -> None:
             start = time.perf_counter()
             build(store, options.trials, options.epochs)
             size = store.stat().st_size / 1e6
-            print(f"built {options.trials:,} trials x {options.epochs} epochs in {time.perf_counter() - start:.0f} s, {size:.0f} MB")
+            print(
+                f"built {options.trials:,} trials x {options.epochs} epochs in {time.perf_counter() - start:.0f} s, {size:.0f} MB"
+            )
         paint(store, options.shots)
         cold = measure(store, options.times)
         whole = peer(store)

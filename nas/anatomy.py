@@ -132,7 +132,8 @@ def part_costs(arch: Architecture, resolution: int) -> dict[str, Cost]:
 def drawing(arch: Architecture, name: str, resolution: int) -> ArchitectureDrawing:
     """Return a network as it is drawn. Raises SpaceError where it cannot run at that resolution."""
     stages = tuple(
-        _drawn(stage, index, size) for index, (stage, size) in enumerate(zip(arch.stages, arch.sizes(resolution), strict=True))
+        _drawn(stage, index, size)
+        for index, (stage, size) in enumerate(zip(arch.stages, arch.sizes(resolution), strict=True))
     )
     return ArchitectureDrawing(name, resolution, words(arch.stem), words(arch.head), stages)
 
@@ -140,8 +141,9 @@ def drawing(arch: Architecture, name: str, resolution: int) -> ArchitectureDrawi
 def _drawn(stage: Stage, index: int, size: tuple[int, int]) -> StageDrawing:
     mixers = dict.fromkeys(block.token_mixer.kind for block in stage.pattern)
     gates = dict.fromkeys(
-        gate.kind for block in stage.pattern if (gate := getattr(block.token_mixer, "gate", None)) is not None
-        and hasattr(gate, "kind")
+        gate.kind
+        for block in stage.pattern
+        if (gate := getattr(block.token_mixer, "gate", None)) is not None and hasattr(gate, "kind")
     )
     fields = [f"{key}: {value}" for key, value in _stage_fields(stage).items() if index or key != "downsampling"]
     return StageDrawing(

@@ -90,7 +90,7 @@ def _beaten(points: Points, by: Points) -> NDArray[np.bool_]:
         left = np.flatnonzero(~beaten)
         part = by[start : start + _BLOCK // 16]
         a, b = part[None], points[left, None]
-        beaten[left] = ((a <= b).all(axis=2) & (a < b).any(axis=2)).any(axis=1)
+        beaten[left] = np.any((a <= b).all(axis=2) & (a < b).any(axis=2), axis=1)
     return beaten
 
 

@@ -15,6 +15,7 @@ from nas.settings import SearchSettings
 from trials.rows import EpochRow, StudyRow, TrialRow
 from trials.store import Store
 
+
 @dataclass(frozen=True)
 class StudyData:
     """A study with its trials, curves and front."""

@@ -69,7 +69,7 @@ def choices(connection: Connection, study_id: int, numbers: Sequence[int]) -> di
     return found
 
 
-def annotations(connection: Connection, study_id: int) -> dict[int, Annotation]:
+def notes(connection: Connection, study_id: int) -> dict[int, Annotation]:
     """Return what people wrote in a study, by trial number."""
     query = select(trial.c.number, annotation.c.note, annotation.c.tags, annotation.c.hidden)
     query = query.join(annotation, annotation.c.trial_id == trial.c.id).where(trial.c.study_id == study_id)

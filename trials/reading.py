@@ -171,7 +171,7 @@ class Reader:
     def annotations(self, study_id: int) -> dict[int, Annotation]:
         """Return what people wrote beside the trials of a study, by number."""
         with self._database.read() as connection:
-            return outline.annotations(connection, study_id)
+            return outline.notes(connection, study_id)
 
     def workers(self, study_id: int) -> list[WorkerSummary]:
         """Return what each worker has done in a study, the latest at work first."""

@@ -18,7 +18,7 @@ from dash.exceptions import PreventUpdate
 from nas.dashboard import downloads, guard
 from nas.dashboard.address import Address, link
 from nas.dashboard.components import PageHost
-from nas.dashboard.elements import notice
+from nas.dashboard.elements import aria, notice
 from nas.dashboard.guard import Guard
 from nas.dashboard.pages import PAGES
 from nas.dashboard.queries import Queries
@@ -63,7 +63,10 @@ def create_app(queries: Queries, keeper: Guard | None = None) -> Dash:
 
 
 def _layout(queries: Queries) -> html.Div:
-    links = [dcc.Link(words, href=link(*path)) for words, path in (("Studies", ()), ("Front", ("front",)), ("Compare", ("compare",)))]
+    links = [
+        dcc.Link(words, href=link(*path))
+        for words, path in (("Studies", ()), ("Front", ("front",)), ("Compare", ("compare",)))
+    ]
     return html.Div(
         [
             dcc.Location(id="address", refresh=False),
@@ -72,7 +75,7 @@ def _layout(queries: Queries) -> html.Div:
             html.Header(
                 [
                     dcc.Link("nas", href="/", className="brand"),
-                    html.Nav(links, **{"aria-label": "pages"}),
+                    html.Nav(links, **aria("pages")),
                     html.Span(queries.store.url, className="store", title="the store"),
                     html.Button("Theme", id="theme", title="light, dark, or as the system has it"),
                 ]
@@ -125,7 +128,9 @@ def drawn(view: View) -> Page:
     try:
         return draw(view)
     except NasError as error:
-        return Page("Cannot show this", [html.H1("Cannot show this"), notice(str(error)), dcc.Link("All studies", href="/")])
+        return Page(
+            "Cannot show this", [html.H1("Cannot show this"), notice(str(error)), dcc.Link("All studies", href="/")]
+        )
     except Exception:
         logging.getLogger(__name__).exception("page %s", view.address.href)
         words = "A defect of the dashboard; the terminal it was started in shows where."

@@ -14,14 +14,12 @@ from dash.development.base_component import Component
 class _Control(Component):
     """Root of the controls; properties are the arguments that are given."""
 
-    _children_props: tuple[str, ...] = ()
     _base_nodes = ("children",)
     _namespace = "nas_dashboard"
-    _prop_names: list[str] = []
-    _valid_wildcard_attributes: tuple[str, ...] = ()
 
     def __init__(self, **props: Any) -> None:
         self._prop_names = sorted(props)
+        self._valid_wildcard_attributes: list[str] = []
         self.available_properties = sorted(props)
         self.available_wildcard_properties: list[str] = []
         super().__init__(**props)

@@ -15,12 +15,17 @@ from nas.dashboard.table import Table
 from nas.dashboard.view import Look
 from nas.figures import darkened
 
-_CONFIG = {
+_CONFIG: dict[str, Any] = {
     "displaylogo": False,
     "responsive": True,
     "modeBarButtonsToRemove": ["autoScale2d"],
     "toImageButtonOptions": {"format": "png", "scale": 2, "filename": "nas"},
 }
+
+
+def aria(label: str) -> Any:
+    """Return the attribute that names an element to those who cannot see it."""
+    return {"aria-label": label}
 
 
 def section(title: str, *parts: Any, note: str = "", key: str = "") -> html.Section:
@@ -41,16 +46,16 @@ def figure(name: str, drawn: go.Figure, label: str, look: Look, *, select: bool 
         drawn.update_layout(margin={"l": 44, "r": 6})
     if select:
         drawn.update_layout(newselection={"line": {"dash": "dot"}})
-    config = _CONFIG | {"displayModeBar": False if look.narrow else "hover"}
+    config: Any = _CONFIG | {"displayModeBar": False if look.narrow else "hover"}
     config |= {"modeBarButtonsToAdd": ["select2d"]} if select else {}
     graph = dcc.Graph(
         id=f"plot-{name}",
         figure=darkened(drawn) if look.dark else drawn,
         config=config,
         responsive=True,
-        style={"height": f"{drawn.layout.height}px"},
+        style={"height": f"{drawn.to_plotly_json()['layout']['height']}px"},
     )
-    return html.Div(graph, className="figure", id=f"figure-{name}", role="group", **{"aria-label": label})
+    return html.Div(graph, className="figure", id=f"figure-{name}", role="group", **aria(label))
 
 
 def table(
@@ -84,7 +89,7 @@ def table(
             className="wide",
             tabIndex="0",
             role="region",
-            **{"aria-label": caption},
+            **aria(caption),
         )
     ]
     if address is not None:
@@ -137,4 +142,4 @@ def notice(text: str) -> html.P:
 
 def progress(done: int, whole: int, label: str) -> html.Progress:
     """Return a bar."""
-    return html.Progress(value=str(min(done, whole)), max=str(max(whole, 1)), **{"aria-label": label})
+    return html.Progress(value=str(min(done, whole)), max=str(max(whole, 1)), **aria(label))

@@ -76,8 +76,9 @@ class Frame:
             if metric in METRICS:
                 return np.full(len(self), np.nan)
             known = [*self.metrics, "trial", "epochs"]
-            raise NasError(f"metric {metric!r}: not in study {self.row.name}, known: {', '.join(known)}"
-                           f"{nearest(metric, known)}")
+            raise NasError(
+                f"metric {metric!r}: not in study {self.row.name}, known: {', '.join(known)}{nearest(metric, known)}"
+            )
         return self.metrics[metric]
 
     def objective(self, metric: str) -> Objective:

@@ -16,7 +16,7 @@ _BLOCK = 2048
 
 def finite(*columns: Numbers) -> NDArray[np.bool_]:
     """Mark the trials that have a finite value in every column."""
-    return np.isfinite(np.column_stack(columns)).all(axis=1)
+    return np.logical_and.reduce([np.isfinite(column) for column in columns])
 
 
 def front_of(columns: Sequence[Numbers], directions: Sequence[Direction], among: NDArray[np.bool_]) -> Picked:
@@ -43,7 +43,9 @@ def growth(
     points = np.column_stack([column[at] for column in columns])
     signs = np.array([-1.0 if direction == "max" else 1.0 for direction in directions])
     steps = _joins(points * signs)
-    reference = [float(column.max() if d == "min" else column.min()) for column, d in zip(points.T, directions, strict=True)]
+    reference = [
+        float(column.max() if d == "min" else column.min()) for column, d in zip(points.T, directions, strict=True)
+    ]
     most = most if len(columns) == 2 else most // 5
     kept = [steps[index] for index in np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).astype(int))]
     volumes: list[float] = []
@@ -70,7 +72,7 @@ def _joins(points: Numbers) -> list[int]:
         fresh = np.arange(len(block))
         for index in range(0, len(held), 64):
             part = held[index : index + 64]
-            beaten = (part[None] <= block[fresh][:, None]).all(axis=2).any(axis=1)
+            beaten = np.any((part[None] <= block[fresh][:, None]).all(axis=2), axis=1)
             fresh = fresh[~beaten]
         for index in fresh:
             point = block[index]
@@ -80,7 +82,9 @@ def _joins(points: Numbers) -> list[int]:
     return joined
 
 
-def thinned(at: Picked, x: Numbers, y: Numbers, *, log_x: bool = False, log_y: bool = False, most: int = 4000) -> Picked:
+def thinned(
+    at: Picked, x: Numbers, y: Numbers, *, log_x: bool = False, log_y: bool = False, most: int = 4000
+) -> Picked:
     """Return at most `most` of the positions `at`, at least one in each part of the picture that had any.
 
     The picture is divided into cells; the first trial of each cell is kept, then others evenly.

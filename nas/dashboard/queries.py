@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,8 +26,6 @@ _FEW = 5000
 """Trials up to which anything is worked out while the visitor waits."""
 _KEPT = 200
 """Answers kept."""
-
-
 
 
 class Queries:

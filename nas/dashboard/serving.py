@@ -118,9 +118,13 @@ def serve(queries: Queries, where: Place, ready: Callable[[Place], None]) -> Non
 
     app = create_app(queries, Guard(where.token, where.port))
     try:
-        server = create_server(app.server, host=where.host, port=where.port, threads=THREADS, ident=None, channel_timeout=60)
+        server = create_server(
+            app.server, host=where.host, port=where.port, threads=THREADS, ident=None, channel_timeout=60
+        )
     except (OSError, ValueError) as error:
-        raise NasError(f"{where.host}:{where.port}: {getattr(error, 'strerror', None) or error}; try another --port") from None
+        raise NasError(
+            f"{where.host}:{where.port}: {getattr(error, 'strerror', None) or error}; try another --port"
+        ) from None
     # drawing networks takes PyTorch, which takes seconds to load
     threading.Thread(target=_warm, name="warm up", daemon=True).start()
     chosen = getattr(server, "effective_port", where.port)

@@ -20,7 +20,9 @@ def svg(x: Sequence[float], y: Sequence[float]) -> str:
     low, high, first, last = min(y), max(y), min(x), max(x)
     across = [2 + (value - first) / ((last - first) or 1) * (_WIDTH - 4) for value in x]
     up = [_HEIGHT - 3 - (value - low) / ((high - low) or 1) * (_HEIGHT - 6) for value in y]
-    path = f"M{across[0]:.1f} {up[0]:.1f}" + "".join(f"H{a:.1f}V{b:.1f}" for a, b in zip(across[1:], up[1:], strict=True))
+    path = f"M{across[0]:.1f} {up[0]:.1f}" + "".join(
+        f"H{a:.1f}V{b:.1f}" for a, b in zip(across[1:], up[1:], strict=True)
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}">'
         f'<path d="{path}" fill="none" stroke="#3b8fc4" stroke-width="2"/></svg>'

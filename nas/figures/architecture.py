@@ -131,7 +131,9 @@ def _box(figure: go.Figure, stage: StageDrawing, scale: _Scale, left: float, sho
 
 
 def _label(figure: go.Figure, stage: StageDrawing, x: float, y: float, sign: str) -> None:
-    hover = "<br>".join([f"<b>{escape(stage.name)}</b>", *(line for text in stage.fields for line in wrapped(text, 60))])
+    hover = "<br>".join(
+        [f"<b>{escape(stage.name)}</b>", *(line for text in stage.fields for line in wrapped(text, 60))]
+    )
     figure.add_scatter(
         x=[x],
         y=[y],

@@ -26,12 +26,15 @@ _LANE = 0.06
 """Height of a lane as a share of the figure."""
 
 
+Kind = Literal["front", "dominated", "stopped"]
+
+
 @dataclass(frozen=True)
 class Layer:
     """Trials of one study that are drawn alike."""
 
     study: str
-    kind: Literal["front", "dominated", "stopped"]
+    kind: Kind
     numbers: Sequence[int] | NDArray[np.int64]
     x: Numbers
     y: Numbers
@@ -128,7 +131,12 @@ def _plane(layer: Layer, scatter: Scatter, *, gl: bool) -> Any:
         shape = {"min": "hv", "max": "vh"}[scatter.x.better]
         lines = {"mode": "lines+markers", "line": {"color": colour, "width": 2, "shape": shape}}
     return make(
-        x=layer.x, y=layer.y, name=escape(name), marker=_marker(layer, colour, symbol), **lines, **_words(layer, scatter)
+        x=layer.x,
+        y=layer.y,
+        name=escape(name),
+        marker=_marker(layer, colour, symbol),
+        **lines,
+        **_words(layer, scatter),
     )
 
 
@@ -161,7 +169,9 @@ def _axes(figure: go.Figure, scatter: Scatter) -> None:
         x0, x1, y0, y1 = scatter.brush
         line = {"color": FRONT, "width": 1, "dash": "dot"}
         figure.update_layout(
-            selections=[{"type": "rect", "xref": "x", "yref": "y", "x0": x0, "x1": x1, "y0": y0, "y1": y1, "line": line}]
+            selections=[
+                {"type": "rect", "xref": "x", "yref": "y", "x0": x0, "x1": x1, "y0": y0, "y1": y1, "line": line}
+            ]
         )
 
 
@@ -173,7 +183,13 @@ def _scene(scatter: Scatter) -> dict[str, Any]:
     for key, (objective, name, log) in axes.items():
         whole = _axis(objective, _all(scatter, name), log=log)
         title = {"text": whole["title"]["text"]}
-        made[key] = {"title": title, "type": whole.get("type", "linear"), "gridcolor": GRID, "showbackground": False, "nticks": 6}
+        made[key] = {
+            "title": title,
+            "type": whole.get("type", "linear"),
+            "gridcolor": GRID,
+            "showbackground": False,
+            "nticks": 6,
+        }
         made[key] |= {k: whole[k] for k in ("tickformat", "exponentformat") if k in whole}
     return made
 
@@ -183,7 +199,9 @@ def _add_lanes(figure: go.Figure, scatter: Scatter) -> None:
     placed = [m for m in scatter.marks if scatter.x.metric in m.values and scatter.y.metric in m.values]
     costs = [m for m in scatter.marks if scatter.x.metric in m.values and scatter.y.metric not in m.values]
     if placed:
-        _diamonds(figure, placed, scatter.x.metric, [m.values[scatter.y.metric] for m in placed], "published models", "y")
+        _diamonds(
+            figure, placed, scatter.x.metric, [m.values[scatter.y.metric] for m in placed], "published models", "y"
+        )
     kinds = [kind for kind in _LANES if any(lane.kind == kind and len(lane.x) for lane in scatter.lanes)]
     rows = [*kinds, *(["named models"] if costs else [])]
     if not rows:

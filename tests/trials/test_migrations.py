@@ -83,7 +83,8 @@ def test_the_steps_lead_to_the_tables(store_url: str) -> None:
         assert stored_version(connection) == known_versions()[-1]
         names = set(inspect(connection).get_table_names())
     assert names == {*metadata.tables, "nas_alembic_version"}
-    assert set(metadata.tables) == {"study", "architecture", "trial", "epoch_metric", "measurement", "artifact"}
+    tables = {"study", "architecture", "trial", "epoch_metric", "measurement", "artifact", "annotation"}
+    assert set(metadata.tables) == tables
 
 
 def test_constraints_are_the_same_in_steps_and_tables(store_url: str) -> None:

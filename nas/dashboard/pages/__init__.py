@@ -17,5 +17,12 @@ PAGES: dict[str, Draw] = {
 }
 """Pages by the first part of their address."""
 
-TABLES: Tables = studies.TABLES | front.TABLES | network.TABLES | compare.TABLES | space.TABLES | workers.TABLES
+TABLES: Tables = {
+    **studies.TABLES,
+    **front.TABLES,
+    **network.TABLES,
+    **compare.TABLES,
+    **space.TABLES,
+    **workers.TABLES,
+}
 """Tables by name, for those who take them home."""

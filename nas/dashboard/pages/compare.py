@@ -38,7 +38,9 @@ def draw(view: View) -> Page:
             _drawings(view, rows),
             section(
                 "Side by side",
-                table(whole, view.address, caption="Numbers and fields; \u2260 marks what differs", rows=200, cells=cells),
+                table(
+                    whole, view.address, caption="Numbers and fields; \u2260 marks what differs", rows=200, cells=cells
+                ),
             ),
             _curves(view, rows),
         ],
@@ -67,10 +69,10 @@ def compare_table(view: View) -> Table:
     numbers = {name: values_of(row) for name, (_, row) in rows.items()}
     fields = {name: places(Architecture.model_validate_json(row.arch_json)) for name, (_, row) in rows.items()}
     table_rows: list[list[Any]] = [["state", *(row.state for _, row in rows.values())]]
-    for metric in dict.fromkeys(key for values in numbers.values() for key in values):
-        table_rows.append([metric, *(measured(values.get(metric), unit_of(metric)) for values in numbers.values())])
-    for place in dict.fromkeys(key for values in fields.values() for key in values):
-        table_rows.append([place, *(values.get(place, "-") for values in fields.values())])
+    metrics = dict.fromkeys(key for values in numbers.values() for key in values)
+    table_rows += [[m, *(measured(values.get(m), unit_of(m)) for values in numbers.values())] for m in metrics]
+    every = dict.fromkeys(key for values in fields.values() for key in values)
+    table_rows += [[place, *(values.get(place, "-") for values in fields.values())] for place in every]
     columns = [Column("field", long=True), *(Column(name, long=True) for name in rows)]
     return Table("compare", columns, table_rows)
 
@@ -88,7 +90,7 @@ def _links(view: View, rows: dict[str, tuple[str, TrialRow]]) -> html.Ul:
     items: list[Any] = []
     for name, (study, row) in rows.items():
         kept = [other for other in rows if other != name]
-        without = dcc.Link("remove", href=link("compare", trial=kept), **{"title": f"remove {name}"})
+        without = dcc.Link("remove", href=link("compare", trial=kept), title=f"remove {name}")
         items.append(html.Li([dcc.Link(name, href=link("network", study, row.number)), " (", without, ")"]))
     if rows:
         study = next(iter(rows.values()))[0]
@@ -111,7 +113,11 @@ def _drawings(view: View, rows: dict[str, tuple[str, TrialRow]]) -> html.Section
             parts.append(html.P(f"{name} is not drawn: {error}", className="notice"))
     for each in drawn:
         picture = architecture_figure(each, drawn, height=270)
-        parts.append(html.Div([html.H3(each.name), figure(f"drawn-{each.name}", picture, f"architecture of {each.name}", view.look)]))
+        parts.append(
+            html.Div(
+                [html.H3(each.name), figure(f"drawn-{each.name}", picture, f"architecture of {each.name}", view.look)]
+            )
+        )
     return section("Architectures", html.Div(parts, className="columns"), note="To one scale.")
 
 

@@ -11,7 +11,7 @@ from dash import dcc, html
 
 from nas.dashboard.address import link
 from nas.dashboard.components import Check
-from nas.dashboard.elements import figure, section, table, tiles
+from nas.dashboard.elements import aria, figure, section, table, tiles
 from nas.dashboard.frames import Numbers
 from nas.dashboard.fronts import growth, thinned
 from nas.dashboard.pages.front_controls import controls
@@ -20,8 +20,10 @@ from nas.dashboard.pages.study_head import study_head
 from nas.dashboard.selection import Division, Selection, selected
 from nas.dashboard.view import Page, Tables, View
 from nas.figures import Lane, Layer, Mark, Scatter, explore_figure, hypervolume_figure
+from nas.figures.explore import Kind
 from nas.figures.style import hover_text
 from nas.front import description_of, values_of
+from nas.pareto import Direction
 
 ROWS = 25
 MOST_DOMINATED = 4000
@@ -48,7 +50,9 @@ def draw(view: View) -> Page:
         controls(view, names, frames, selection),
         html.Div(
             [
-                figure("front", explore_figure(scatter, 460 if view.look.narrow else 560), label, view.look, select=True),
+                figure(
+                    "front", explore_figure(scatter, 460 if view.look.narrow else 560), label, view.look, select=True
+                ),
                 html.P(note, className="note"),
             ],
             id="picture",
@@ -79,9 +83,7 @@ def _table(view: View) -> Any:
     return table(shown, view.address, caption="Networks", cells=cells, empty="No trial to show; widen the limits.")
 
 
-def _scatter(
-    view: View, names: Sequence[str], selection: Selection, parts: Sequence[Division]
-) -> tuple[Scatter, str]:
+def _scatter(view: View, names: Sequence[str], selection: Selection, parts: Sequence[Division]) -> tuple[Scatter, str]:
     layers: list[Layer] = []
     lanes: list[Lane] = []
     hidden_points = farther = 0
@@ -124,20 +126,17 @@ def _layers(view: View, name: str, selection: Selection, part: Division) -> tupl
     frame = view.queries.frame(name)
     x, y = frame.values(selection.x.metric), frame.values(selection.y.metric)
     z = frame.values(selection.z.metric) if selection.z else None
-    drawn = thinned(
-        part.dominated, x, y, log_x=selection.log_x, log_y=selection.log_y, most=MOST_DOMINATED
-    )
-    groups = [("front", part.front), ("stopped", thinned(part.stopped, x, y, most=MOST_LANE))]
-    if view.address.get("dominated") != "0":
-        groups.append(("dominated", drawn))
-    layers = [
-        Layer(
-            name, kind, at, x[at], y[at], z[at] if z is not None else None,
-            _hovers(view, name, at, selection) if kind == "front" else (),
-        )  # fmt: skip
-        for kind, at in groups
-        if len(at)
+    drawn = thinned(part.dominated, x, y, log_x=selection.log_x, log_y=selection.log_y, most=MOST_DOMINATED)
+    groups: list[tuple[Kind, Any]] = [
+        ("front", part.front),
+        ("stopped", thinned(part.stopped, x, y, most=MOST_LANE)),
+        ("dominated", drawn if view.address.get("dominated") != "0" else drawn[:0]),
     ]
+    layers: list[Layer] = []
+    for kind, at in groups:
+        words = _hovers(view, name, at, selection) if kind == "front" else ()
+        if len(at):
+            layers.append(Layer(name, kind, at, x[at], y[at], None if z is None else z[at], words))
     return layers, len(part.dominated) - len(drawn)
 
 
@@ -209,7 +208,7 @@ def _picked(view: View, selection: Selection) -> Any:
             className="row",
         ),
     ]
-    return html.Aside(parts, className="picked", **{"aria-label": f"chosen trial {reference}"})
+    return html.Aside(parts, className="picked", **aria(f"chosen trial {reference}"))
 
 
 def _numbers(row: Any) -> list[tuple[str, str]]:
@@ -221,7 +220,7 @@ def _numbers(row: Any) -> list[tuple[str, str]]:
 
 
 def _growth(view: View, names: Sequence[str], selection: Selection, parts: Sequence[Division]) -> Any:
-    ways = [objective.better for objective in selection.axes]
+    ways: list[Direction] = [objective.better for objective in selection.axes]
     grown: dict[str, tuple[list[int], list[float]]] = {}
     for name, part in zip(names, parts, strict=True):
         frame = view.queries.frame(name)

@@ -41,7 +41,11 @@ def _axes(metrics: Sequence[str], selection: Selection) -> list[Any]:
         Pick(label="up", field="y", options=options, value=selection.y.metric, default=""),
         Check(label="log", field="logy", value="1", checked=selection.log_y, off="0", hint="logarithmic up"),
         Pick(
-            label="third", field="z", options=none + options, value=selection.z.metric if selection.z else "", default=""
+            label="third",
+            field="z",
+            options=none + options,
+            value=selection.z.metric if selection.z else "",
+            default="",
         ),
     ]
 
@@ -62,7 +66,9 @@ def _shown(view: View, frames: Sequence[Frame], selection: Selection) -> list[An
         *boxes,
         Check(label="hidden ones", field="hidden", value="1", checked=address.flag("hidden")),
         Pick(label="table of", field="show", options=rows, value=address.get("show"), default=""),
-        Pick(label="sorted by", field="sort", options=sorts, value=address.get("sort") or selection.y.metric, default=""),
+        Pick(
+            label="sorted by", field="sort", options=sorts, value=address.get("sort") or selection.y.metric, default=""
+        ),
     ]
 
 
@@ -86,7 +92,9 @@ def _limits(metrics: Sequence[str], frames: Sequence[Frame], selection: Selectio
         )
     count = len(selection.limits)
     title = f"Limits ({count} set)" if count else "Limits"
-    return html.Details([html.Summary(title), html.Div(sliders, className="sliders")], open=bool(count), className="limits")
+    return html.Details(
+        [html.Summary(title), html.Div(sliders, className="sliders")], open=bool(count), className="limits"
+    )
 
 
 def _studies(view: View, names: Sequence[str]) -> html.Details:

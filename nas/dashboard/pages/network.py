@@ -10,7 +10,7 @@ from dash import dcc, html
 
 from nas.dashboard.address import link
 from nas.dashboard.components import Annotation, Copy
-from nas.dashboard.elements import facts, figure, section, table, tiles
+from nas.dashboard.elements import aria, facts, figure, section, table, tiles
 from nas.dashboard.selection import picked
 from nas.dashboard.table import Column, Table
 from nas.dashboard.view import Page, Tables, View
@@ -54,7 +54,7 @@ def draw(view: View) -> Page:
         _lineage(view, study, row),
         _home(view, name),
         _note(view, study, row),
-        html.Nav(nearby, className="row", **{"aria-label": "neighbouring trials"}),
+        html.Nav(nearby, className="row", **aria("neighbouring trials")),
     ]
     return Page(name, [part for part in parts if part is not None])
 
@@ -145,13 +145,18 @@ def _measurements(view: View) -> Table:
     counts = {"params": row.params, "macs": row.macs, "activations": row.extra.get("activations")}
     for name, value in counts.items():
         if value is not None:
-            rows.append([name, value, "count", None, "formula", "-", "of the full network", f"{row.created:%Y-%m-%d %H:%M} UTC"])
+            rows.append(
+                [name, value, "count", None, "formula", "-", "of the full network", f"{row.created:%Y-%m-%d %H:%M} UTC"]
+            )
     return Table("measurements", columns, rows)
 
 
 def _measured(view: View) -> html.Section:
     whole = _measurements(view)
-    cells = [[None, measured(row[1], row[2]), None, None if row[3] is None else measured(row[3], row[2])] for row in whole.rows]
+    cells = [
+        [None, measured(row[1], row[2]), None, None if row[3] is None else measured(row[3], row[2])]
+        for row in whole.rows
+    ]
     shown = table(whole, view.address, caption="All that was measured of this network", cells=cells)
     return section("Measurements", shown)
 
@@ -173,7 +178,9 @@ def _nearest(arch: Architecture) -> Any:
         return section("Nearest published network", html.P(["This is ", html.B(name), "."]))
     items = [html.Li([f"{d.place}: ", html.B(d.here), f" where {name} has {d.there}"]) for d in found]
     words = f"{name}, from which it differs in {len(found)} place{'s' if len(found) > 1 else ''}."
-    return section("Nearest published network", html.P(words), html.Details([html.Summary("The differences"), html.Ul(items)]))
+    return section(
+        "Nearest published network", html.P(words), html.Details([html.Summary("The differences"), html.Ul(items)])
+    )
 
 
 def _lineage(view: View, study: str, row: TrialRow) -> html.Section:
@@ -187,7 +194,11 @@ def _lineage(view: View, study: str, row: TrialRow) -> html.Section:
         same = dcc.Link(f"{study}:{row.duplicate_of}", href=link("network", study, row.duplicate_of))
         pairs.append(("same network as", same))
     if others:
-        links = [part for name, number in others for part in (dcc.Link(f"{name}:{number}", href=link("network", name, number)), " ")]
+        links = [
+            part
+            for name, number in others
+            for part in (dcc.Link(f"{name}:{number}", href=link("network", name, number)), " ")
+        ]
         pairs.append(("also tried as", html.Span(links)))
     pairs += [("seed", str(row.seed)), ("trained by", row.worker or "-"), ("attempts", str(row.attempt))]
     return section("Lineage", facts(pairs))

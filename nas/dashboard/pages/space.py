@@ -39,7 +39,12 @@ def draw(view: View) -> Page:
     head = study_head(view, names)
     options = [{"value": name, "label": name} for name in metrics_of([frame]) if name not in ("trial", "epochs")]
     picker = html.Div(
-        html.Fieldset([html.Legend("Judged by"), Pick(label="metric", field="y", options=options, value=objective.metric, default="")]),
+        html.Fieldset(
+            [
+                html.Legend("Judged by"),
+                Pick(label="metric", field="y", options=options, value=objective.metric, default=""),
+            ]
+        ),
         className="controls",
     )
     if len(sample.numbers) < 2 or not sample.paths():
@@ -82,7 +87,11 @@ def _sample(view: View, frame: Frame, objective: Objective) -> Sample:
 
 def _version(sample: Sample) -> int:
     """Return what must change for importances to be worked out anew: a tenth more trials, not each one."""
-    return int(np.log(max(len(sample.numbers), 1)) / np.log(1.1)) if len(sample.numbers) < MOST else sample.numbers[-1] // 5000
+    return (
+        int(np.log(max(len(sample.numbers), 1)) / np.log(1.1))
+        if len(sample.numbers) < MOST
+        else sample.numbers[-1] // 5000
+    )
 
 
 def _importances(view: View, frame: Frame, objective: Objective, sample: Sample) -> dict[str, float] | None:
@@ -100,7 +109,12 @@ def _importance(view: View, shares: dict[str, float] | None, objective: Objectiv
     note = f"PED-ANOVA, as in Optuna, of {count}; each choice among the trials that make it, weighted by their share."
     return section(
         "Importance of the choices",
-        figure("importance", importance_figure(most, label, 18 if view.look.narrow else 44), "importance of the choices", view.look),
+        figure(
+            "importance",
+            importance_figure(most, label, 18 if view.look.narrow else 44),
+            "importance of the choices",
+            view.look,
+        ),
         note=note,
     )
 
@@ -134,6 +148,7 @@ def _column(path: str, values: list[Any]) -> ChoiceColumn:
     known = [value for value in values if value is not None]
     if len(known) == len(values) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known):
         return ChoiceColumn(label, [float(value) for value in values])
+
     def place(word: str) -> tuple[bool, float, str]:
         number = float(word) if word.replace(".", "", 1).replace("e-", "", 1).isdigit() else math.inf
         return word != "-", number, word
@@ -145,7 +160,12 @@ def _column(path: str, values: list[Any]) -> ChoiceColumn:
 
 def coverage_table(view: View) -> Table:
     """Return for each choice how often it was made and how many of its values were tried."""
-    columns = [Column("choice", long=True), Column("trials", "number"), Column("tried", "number"), Column("of", "number")]
+    columns = [
+        Column("choice", long=True),
+        Column("trials", "number"),
+        Column("tried", "number"),
+        Column("of", "number"),
+    ]
     columns.append(Column("share", "ratio"))
     names = view.studies[:1]
     if not names:

@@ -18,6 +18,7 @@ from nas.dashboard.sparkline import sparkline
 from nas.dashboard.table import Column, Table
 from nas.dashboard.view import Page, Tables, View
 from nas.front_table import unit_of
+from nas.pareto import Direction
 from nas.quantities import duration, measured
 from space.errors import NasError
 from trials.rows import StudySummary
@@ -45,7 +46,9 @@ def draw(view: View) -> Page:
         table(whole, view.address, caption="Studies, the newest first", cells=cells),
     ]
     if len(summaries) > 1:
-        over = [html.Li(dcc.Link(s.name, href=link("front", study=[s.name, summaries[0].name]))) for s in summaries[1:6]]
+        over = [
+            html.Li(dcc.Link(s.name, href=link("front", study=[s.name, summaries[0].name]))) for s in summaries[1:6]
+        ]
         parts.append(section("Compare studies", html.Ul(over), note=f"Draw over {summaries[0].name}:"))
     return Page("Studies", parts)
 
@@ -136,7 +139,7 @@ def _cells(queries: Queries, summary: StudySummary) -> list[Any]:
 
 def _glance(frame: Frame, shown: Any) -> Any:
     columns = [frame.values(objective.metric) for objective in frame.objectives]
-    ways = [objective.better for objective in frame.objectives]
+    ways: list[Direction] = [objective.better for objective in frame.objectives]
     among = frame.state("complete") & shown
     numbers, volumes = growth(columns, ways, among, most=40)
     if not numbers:

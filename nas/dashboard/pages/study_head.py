@@ -8,7 +8,7 @@ from typing import Any
 from dash import dcc, html
 
 from nas.dashboard.address import link
-from nas.dashboard.elements import progress
+from nas.dashboard.elements import aria, progress
 from nas.dashboard.pages.studies import remaining, state_of, trained_of
 from nas.dashboard.view import View
 from nas.quantities import duration
@@ -23,15 +23,25 @@ def study_head(view: View, names: Sequence[str]) -> list[Any]:
         for page, words in (("front", "Front"), ("space", "Space"), ("workers", "Workers and failures"))
     ]
     lines = [_line(known[name]) for name in names if name in known]
-    return [html.H1(" and ".join(names)), *lines, html.Nav(tabs, className="tabs", **{"aria-label": "pages of the study"})]
+    return [
+        html.H1(" and ".join(names)),
+        *lines,
+        html.Nav(tabs, className="tabs", **aria("pages of the study")),
+    ]
 
 
 def _line(summary: StudySummary) -> html.Div:
     done, left = trained_of(summary), remaining(summary)
     counts = summary.counts
     words = [f"{summary.name}: {state_of(summary)}, {done:,} of {summary.budget or '?'} trained"]
-    words += [f"{counts[state]:,} {state}" for state in ("running", "queued", "failed", "infeasible", "duplicate") if counts[state]]
+    words += [
+        f"{counts[state]:,} {state}"
+        for state in ("running", "queued", "failed", "infeasible", "duplicate")
+        if counts[state]
+    ]
     if left is not None:
         words.append(f"about {duration(left)} left")
     bar = progress(done, summary.budget or 0, f"{summary.name}: {done} of {summary.budget}") if summary.budget else None
-    return html.Div([html.Span(", ".join(words)), bar] if bar is not None else [", ".join(words)], className="state-line")
+    return html.Div(
+        [html.Span(", ".join(words)), bar] if bar is not None else [", ".join(words)], className="state-line"
+    )

@@ -24,11 +24,20 @@ def draw(view: View) -> Page:
     nobody = "Nobody is training at this moment."
     parts = [
         *study_head(view, names),
-        section("In training", table(running_table(view), view.address, caption="Trials in training", empty=nobody), note=driven),
+        section(
+            "In training",
+            table(running_table(view), view.address, caption="Trials in training", empty=nobody),
+            note=driven,
+        ),
         section("Workers", table(workers_table(view), view.address, caption="Workers, the latest at work first")),
         section(
             "Why trials came to nothing",
-            table(causes_table(view), view.address, caption="Reasons, the most frequent first", empty="Nothing went wrong."),
+            table(
+                causes_table(view),
+                view.address,
+                caption="Reasons, the most frequent first",
+                empty="Nothing went wrong.",
+            ),
             note="Reasons that differ only in numbers are counted together; the first is shown.",
         ),
     ]
@@ -37,7 +46,13 @@ def draw(view: View) -> Page:
 
 def running_table(view: View) -> Table:
     """Return the trials in training."""
-    columns = [Column("trial"), Column("worker"), Column("for", "s"), Column("epochs", "number"), Column("attempt", "number")]
+    columns = [
+        Column("trial"),
+        Column("worker"),
+        Column("for", "s"),
+        Column("epochs", "number"),
+        Column("attempt", "number"),
+    ]
     rows: list[list[Any]] = []
     links: list[str] = []
     now = datetime.now(UTC)
@@ -70,7 +85,13 @@ def workers_table(view: View) -> Table:
 
 def causes_table(view: View) -> Table:
     """Return the reasons why trials came to nothing."""
-    columns = [Column("reason", long=True), Column("study"), Column("state"), Column("trials", "number"), Column("first", "number")]
+    columns = [
+        Column("reason", long=True),
+        Column("study"),
+        Column("state"),
+        Column("trials", "number"),
+        Column("first", "number"),
+    ]
     found = [(name, cause) for name in view.studies for cause in view.queries.causes(name)]
     rows = [[cause.reason, name, cause.state, cause.count, cause.first] for name, cause in found]
     return Table("causes", columns, rows, [link("network", name, cause.first) for name, cause in found])
