@@ -6,7 +6,7 @@ Builds such a store (or takes one built before), starts the application on it an
   first paint  from the request to the drawn front in headless Chromium, where one is installed
   warm         the server's time for each interaction: median and worst of several
 
-and, as the peer, the way a report reads a study: every trial as a row (`StudyData.read`), then the front.
+and, as the peer, the way a report reads a study: every trial as a row (`Store.trials`), then the front.
 
 Run:  python benchmarks/dashboard_speed.py [--store FILE] [--trials 100000] [--epochs 20] [--shots FOLDER]
 """
@@ -202,7 +202,6 @@ def measure(store: Path, times: int) -> float:
 
 def peer(store: Path) -> float:
     """Return the milliseconds that reading every trial as a row takes, with the front."""
-    from nas.study_data import StudyData
     from trials.store import Store
 
     with Store.open(store, read_only=True) as opened:
@@ -214,7 +213,6 @@ def peer(store: Path) -> float:
 
             front_points(opened.trials(row.id), SearchSettings.make(**row.config).objectives)
 
-        del StudyData
         return timed(read, 1)[0]
 
 
@@ -265,9 +263,8 @@ def main() -> None:
             start = time.perf_counter()
             build(store, options.trials, options.epochs)
             size = store.stat().st_size / 1e6
-            print(
-                f"built {options.trials:,} trials x {options.epochs} epochs in {time.perf_counter() - start:.0f} s, {size:.0f} MB"
-            )
+            spent = time.perf_counter() - start
+            print(f"built {options.trials:,} trials x {options.epochs} epochs in {spent:.0f} s, {size:.0f} MB")
         paint(store, options.shots)
         cold = measure(store, options.times)
         whole = peer(store)

@@ -13,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Integer, func, select
 
+from trials.lease import holder, moment
 from trials.rows import Annotation, Outline, WorkerSummary
-from trials.schema import annotation, measurement, trial
+from trials.schema import annotation, measurement, study, trial
 
 _BATCH = 500
 """Values in one IN list; SQLite takes 999 and more."""
@@ -34,12 +35,15 @@ Pulse = tuple[tuple[Any, ...], ...]
 
 
 def pulse(connection: Connection) -> Pulse:
-    """Return what has changed if anything a picture shows has: trials by state, epochs of running ones, notes."""
+    """Return what has changed if anything a picture shows has: studies, their drivers, trials by state, epochs, notes."""
+    now = moment(connection)
+    studies = [(row.id, holder(row, now), str(row.config)) for row in connection.execute(select(study))]
     counts = select(trial.c.study_id, trial.c.state, func.count()).group_by(trial.c.study_id, trial.c.state)
     running = select(trial.c.id, trial.c.attempt, trial.c.epochs).where(trial.c.state == "running")
     notes = select(func.count(), func.max(annotation.c.changed))
     measured = select(func.max(measurement.c.id))
-    return tuple(tuple(row) for query in (counts, running, notes, measured) for row in connection.execute(query))
+    asked = (counts, running, notes, measured)
+    return (*studies, *(tuple(row) for query in asked for row in connection.execute(query)))
 
 
 def outlines(connection: Connection, study_id: int, after: int, again: Collection[int]) -> list[Outline]:

@@ -43,7 +43,7 @@ def _slug(title: str) -> str:
 def figure(name: str, drawn: go.Figure, label: str, look: Look, *, select: bool = False) -> html.Div:
     """Return a figure; `label` says to those who cannot see it what it shows, and where the numbers stand."""
     if look.narrow:
-        drawn.update_layout(margin={"l": 44, "r": 6})
+        drawn.update_layout(margin={"r": 6})
     if select:
         drawn.update_layout(newselection={"line": {"dash": "dot"}})
     config: Any = _CONFIG | {"displayModeBar": False if look.narrow else "hover"}

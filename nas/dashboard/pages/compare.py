@@ -137,7 +137,8 @@ def _curves(view: View, rows: dict[str, tuple[str, TrialRow]]) -> Any:
 
     drawn = curves_figure([curve for _, curve in curves], "accuracy")
     drawn.update_layout(height=320, template="none", uirevision="curves")
-    for index, (trace, (name, _)) in enumerate(zip(drawn.data, curves, strict=True)):
+    traces: Any = drawn.data
+    for index, (trace, (name, _)) in enumerate(zip(traces, curves, strict=True)):
         colour = STUDIES[index % len(STUDIES)]
         trace.update(
             name=escape(name),

@@ -103,9 +103,9 @@ def _scatter(view: View, names: Sequence[str], selection: Selection, parts: Sequ
             place = (float(at[0]), float(at[1])) if np.isfinite(at).all() else None
     words = ["Point at a dot for its numbers, click it for its network, draw a rectangle to filter the table."]
     if hidden_points:
-        words.append(f"{hidden_points:,} dominated trials that lie under others are not drawn.")
+        words.append(f"Dominated and not drawn, as they lie among others: {hidden_points:,}.")
     if farther:
-        words.append(f"{farther:,} trials that were refused or failed lie beyond the edges.")
+        words.append(f"Refused or failed beyond the edges: {farther:,}.")
     scatter = Scatter(
         selection.x,
         selection.y,

@@ -131,10 +131,10 @@ def _cells(queries: Queries, summary: StudySummary) -> list[Any]:
         frame = queries.frame(summary.name)
         shown = queries.shown(summary.name)
         best = queries.kept(("best", summary.name), lambda: best_words(frame, shown))
-        line = queries.soon(("glance", summary.name), len(frame), lambda: _glance(frame, shown)) or "-"
+        line = queries.soon(("glance", summary.name), len(frame), lambda: _glance(frame, shown))
     except NasError as error:
         return [*cells, None, notice(str(error)), "", None]
-    return [*cells, "-" if left is None else duration(left), best, line, None]
+    return [*cells, "-" if left is None else duration(left), best, "-" if line is None else line, None]
 
 
 def _glance(frame: Frame, shown: Any) -> Any:
