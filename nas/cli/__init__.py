@@ -4,7 +4,7 @@ search.py   nas search, nas resume              models.py   nas models list | sh
 studies.py  nas studies, nas trials, nas front  space.py    nas space check | sample | schema | size
 train.py    nas train, nas evaluate             cost.py     nas cost
 export.py   nas export                          report.py   nas report
-dashboard.py  nas dashboard
+dashboard.py  nas dashboard                     export_optuna.py  nas export-optuna
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import cost, dashboard, export, models, report, search, space, studies, train
+from nas.cli import cost, dashboard, export, export_optuna, models, report, search, space, studies, train
 from nas.cli.options import examples
 
 __all__ = ["app"]
@@ -58,6 +58,7 @@ train.register(app)
 export.register(app)
 report.register(app)
 dashboard.register(app)
+export_optuna.register(app)
 cost.register(app)
 app.add_typer(space.app, name="space")
 app.add_typer(models.app, name="models")

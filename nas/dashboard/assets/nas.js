@@ -36,7 +36,7 @@
     };
     const options = props.options.map((o) => el("option", { key: o.value, value: o.value }, o.label));
     return el("label", { className: "control", htmlFor: id },
-      el("span", null, props.label), el("select", { id, value, onChange: pick }, options));
+      el("span", null, props.label), el("select", { id, name: props.field, value, onChange: pick }, options));
   }
 
   function Check(props) {
@@ -83,7 +83,7 @@
     const words = step === free ? "any" : short(value, props.unit);
     return el("label", { className: "control range", htmlFor: id },
       el("span", null, props.label, " ", el("output", null, words)),
-      el("input", { id, type: "range", min: 0, max: STEPS, value: step, "aria-valuetext": words,
+      el("input", { id, name: props.field, type: "range", min: 0, max: STEPS, value: step, "aria-valuetext": words,
         onChange: (event) => change(Number(event.target.value)), onPointerUp: keep, onKeyUp: keep, onBlur: keep }));
   }
 

@@ -16,7 +16,6 @@ from trials.store import Store
 
 pytestmark = pytest.mark.browser
 
-PLOT = "#plot-front .js-plotly-plot, #plot-front.js-plotly-plot"
 PAGES = {
     "studies": "/",
     "front": f"/front?study={STUDY}&pick={STUDY}:4",
@@ -117,7 +116,7 @@ def test_new_trials_appear_by_themselves_and_the_zoom_stays(visit: Callable[...,
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.7, steps=4)
     page.mouse.up()
-    ranges = "JSON.stringify(document.querySelector('#plot-front .js-plotly-plot, #plot-front').layout.xaxis.range)"
+    ranges = "JSON.stringify(document.querySelector('#figure-front .js-plotly-plot').layout.xaxis.range)"
     page.wait_for_timeout(300)
     before = page.evaluate(ranges)
     with Store.open(filled) as store:
@@ -151,9 +150,9 @@ def test_state_is_in_the_address_and_back_goes_back(visit: Callable[..., Any], f
     window = visit(filled)
     page = window.go(f"/front?study={STUDY}")
     drawn(page)
-    page.get_by_label("across").select_option("params")
+    page.select_option("select[name=x]", "params")
     page.wait_for_url(re.compile("x=params"))
-    page.get_by_label("third").select_option("loss")
+    page.select_option("select[name=z]", "loss")
     page.wait_for_url(re.compile("z=loss"))
     page.wait_for_selector("#plot-front .gl-container canvas")
     page.go_back()
@@ -177,7 +176,7 @@ def test_a_click_chooses_and_a_rectangle_filters(visit: Callable[..., Any], fill
     window = visit(filled)
     page = window.go(f"/front?study={STUDY}")
     drawn(page)
-    dot = page.locator("#plot-front .scatterlayer .trace .points path").last.bounding_box()
+    dot = page.locator("#plot-front .scatterlayer .trace .points path").first.bounding_box()
     page.mouse.move(dot["x"] + dot["width"] / 2, dot["y"] + dot["height"] / 2)
     page.mouse.down()
     page.mouse.up()
@@ -206,7 +205,7 @@ def test_the_keyboard_reaches_everything(visit: Callable[..., Any], filled: Path
         seen.append(page.evaluate("(document.activeElement.innerText || document.activeElement.id || '').slice(0, 40)"))
     assert seen[0] == "Skip to the page"
     assert any(f"{STUDY}:4" in text for text in seen)
-    page.get_by_label("across").focus()
+    page.focus("select[name=x]")
     page.keyboard.press("ArrowDown")
     page.wait_for_url(re.compile("x="))
     page.wait_for_timeout(500)
