@@ -43,7 +43,7 @@ def export_optuna(store: Store, study: str, url: str) -> int:
         for epoch in store.epochs(row.id):
             curves.setdefault(epoch.number, []).append(epoch)
     known = _distributions([each.choices for each in rows])
-    directions = ["maximize" if objective.better == "max" else "minimize" for objective in objectives]
+    directions: list[Any] = ["maximize" if objective.better == "max" else "minimize" for objective in objectives]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():

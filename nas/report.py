@@ -8,17 +8,32 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from nas.figures import DARK, as_json, curves_figure, front_figure, history_figure
+import numpy as np
+import plotly.graph_objects as go
+
+from nas.anatomy import drawing as drawing_of
+from nas.figures import (
+    DARK,
+    ArchitectureDrawing,
+    architecture_figure,
+    as_json,
+    curves_figure,
+    front_figure,
+    history_figure,
+    hypervolume_figure,
+)
 from nas.files import write_file
+from nas.front_growth import growth
 from nas.front_table import shown_metrics, unit_of
 from nas.objective import Objective
 from nas.quantities import duration, measured
 from nas.report_page import PAGE, figure_block, table_block
 from nas.study_data import StudyData
-from space import DesignSpace
+from space import Architecture, DesignSpace, SpaceError
 
 _MOST_MARKS = 60
 _MOST_CAUSES = 12
+_MOST_DRAWINGS = 6
 
 
 def write_report(data: StudyData, out: Path) -> int:
@@ -40,7 +55,8 @@ def render(data: StudyData) -> str:
     from plotly.offline import get_plotlyjs
 
     figures: list[str] = []
-    blocks = [*_front_blocks(data, figures), _front_table(data), _curves_block(data, figures), _causes_block(data)]
+    blocks = [*_front_blocks(data, figures), _front_table(data), _curves_block(data, figures)]
+    blocks += [*_drawing_blocks(data, figures), _growth_block(data, figures), _causes_block(data)]
     return PAGE.substitute(
         title=escape(f"{data.row.name} - nas report"),
         name=escape(data.row.name),
@@ -128,6 +144,68 @@ def _curves_block(data: StudyData, figures: list[str]) -> str:
     figures.append(as_json(curves_figure(curves, metric)))
     note = f"{metric} on the validation split, epoch by epoch, of {len(curves)} trials."
     return figure_block("Learning curves", len(figures) - 1, note)
+
+
+def _drawing_blocks(data: StudyData, figures: list[str]) -> list[str]:
+    """Draw the first networks of the front, to one scale."""
+    blocks: list[str] = []
+    drawn = _drawings(data)
+    for drawing in drawn:
+        figures.append(as_json(architecture_figure(drawing, drawn)))
+        note = "Width of a box: channels. Height: size of the maps. Depth: blocks. Colour and sign: token mixer."
+        blocks.append(figure_block(f"Network {drawing.name}", len(figures) - 1, note))
+    return blocks
+
+
+def _drawings(data: StudyData) -> list[ArchitectureDrawing]:
+    resolution, rows = _cost_resolution(data), {trial.number: trial for trial in data.trials}
+    found: list[ArchitectureDrawing] = []
+    for point in data.front[:_MOST_DRAWINGS]:
+        arch = Architecture.model_validate_json(rows[point.trial].arch_json)
+        try:
+            found.append(drawing_of(arch, f"{data.row.name}:{point.trial}", resolution))
+        except SpaceError:
+            continue  # a point that only its twin's size can run
+    return found
+
+
+def _growth_block(data: StudyData, figures: list[str]) -> str:
+    figure = _growth(data)
+    if figure is None:
+        return ""
+    figures.append(as_json(figure))
+    note = "How much the front dominates after each trial, as a share of what it dominates at the end."
+    return figure_block("Hypervolume", len(figures) - 1, note)
+
+
+def _growth(data: StudyData) -> go.Figure | None:
+    dots = data.dots()
+    objectives = data.settings.objectives
+    if len(objectives) != 2 or not dots:
+        return None
+    columns = [np.array([dot.values[o.metric] for dot in dots]) for o in objectives]
+    steps, volumes = growth(columns, [o.better for o in objectives], np.ones(len(dots), dtype=bool))
+    return hypervolume_figure({data.row.name: ([dots[step].trial for step in steps], volumes)})
+
+
+def report_figures(data: StudyData) -> dict[str, go.Figure]:
+    """Return the figures of the report by a name that a file may have."""
+    dots, found = data.dots(), dict[str, go.Figure]()
+    objectives = data.settings.objectives
+    if dots and len(objectives) == 1:
+        found["progress"] = history_figure(dots, objectives[0])
+    for y, x in _pairs(objectives) if dots and len(objectives) > 1 else ():
+        near = _nearby([dot.values[x.metric] for dot in dots], x.metric, data.marks(_cost_resolution(data)))
+        found[f"{y.metric}-{x.metric}"] = front_figure(dots, y, x, near, steps=len(objectives) == 2)
+    metric, curves = data.curves()
+    if curves:
+        found["curves"] = curves_figure(curves, metric)
+    drawn = _drawings(data)
+    for drawing in drawn:
+        found[f"network-{drawing.name.rpartition(':')[2]}"] = architecture_figure(drawing, drawn)
+    if (grown := _growth(data)) is not None:
+        found["hypervolume"] = grown
+    return found
 
 
 def _causes_block(data: StudyData) -> str:

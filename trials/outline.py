@@ -35,7 +35,7 @@ Pulse = tuple[tuple[Any, ...], ...]
 
 
 def pulse(connection: Connection) -> Pulse:
-    """Return what has changed if anything a picture shows has: studies, their drivers, trials by state, epochs, notes."""
+    """Return what differs once anything a picture shows does: studies, drivers, trials by state, epochs, notes."""
     now = moment(connection)
     studies = [(row.id, holder(row, now), str(row.config)) for row in connection.execute(select(study))]
     counts = select(trial.c.study_id, trial.c.state, func.count()).group_by(trial.c.study_id, trial.c.state)

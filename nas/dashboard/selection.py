@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nas.dashboard.address import Address
 from nas.dashboard.frames import Frame, Numbers
-from nas.dashboard.fronts import finite, front_of
+from nas.dashboard.fronts import front_of
+from nas.front_growth import finite
 from nas.objective import Objective
 from space.errors import NasError
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from nas.figure_files import _written, write_figures
 from nas.figures import DARK, Curve, Dot, Mark, as_json, curves_figure, front_figure, history_figure
 from nas.objective import Objective
-from nas.report import render, write_report
+from nas.report import render, report_figures, write_report
 from nas.settings import SearchSettings
 from nas.study_data import StudyData
 from space import DesignSpace, NasError
@@ -263,3 +266,32 @@ def test_the_command_writes_the_page(nas, filled: Path, tmp_path: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(f"{out}: ")
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_front_is_drawn_and_its_growth(data: StudyData) -> None:
+    figures = report_figures(data)
+    assert list(figures)[:2] == ["accuracy-macs", "curves"]
+    assert {f"network-{point.trial}" for point in data.front[:6]} <= figures.keys()
+    grown = json.loads(as_json(figures["hypervolume"]))["data"][0]
+    assert values(grown, "y")[-1] == 1.0
+    page = render(data)
+    assert page.count('class="figure"') == len(figures)
+
+
+@pytest.mark.browser
+def test_figures_are_written_as_files(data: StudyData, tmp_path: Path) -> None:
+    if shutil.which("chromium") is None and os.environ.get("NAS_REQUIRE_BROWSER") != "1":
+        pytest.skip("no Chromium is installed")
+    pytest.importorskip("kaleido")
+    drawn = {"curves": report_figures(data)["curves"]}
+    svg, png = _written(drawn, tmp_path)
+    assert svg.read_text().startswith("<svg")
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_without_kaleido_are_refused_in_words(
+    data: StudyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.figure_files.find_spec", lambda _: None)
+    with pytest.raises(NasError, match=r"pip install 'nas-vision\[figures\]'"):
+        write_figures(data, tmp_path)

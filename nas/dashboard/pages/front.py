@@ -13,7 +13,7 @@ from nas.dashboard.address import link
 from nas.dashboard.components import Check
 from nas.dashboard.elements import aria, figure, section, table, tiles
 from nas.dashboard.frames import Numbers
-from nas.dashboard.fronts import growth, thinned
+from nas.dashboard.fronts import thinned
 from nas.dashboard.pages.front_controls import controls
 from nas.dashboard.pages.front_table import division, front_page, front_table
 from nas.dashboard.pages.study_head import study_head
@@ -23,6 +23,7 @@ from nas.figures import Lane, Layer, Mark, Scatter, explore_figure, hypervolume_
 from nas.figures.explore import Kind
 from nas.figures.style import hover_text
 from nas.front import description_of, values_of
+from nas.front_growth import growth
 from nas.pareto import Direction
 
 ROWS = 25

@@ -12,11 +12,12 @@ from dash import dcc, html
 from nas.dashboard.address import link
 from nas.dashboard.elements import notice, progress, section, table, tiles
 from nas.dashboard.frames import Frame
-from nas.dashboard.fronts import front_of, growth
+from nas.dashboard.fronts import front_of
 from nas.dashboard.queries import Queries
 from nas.dashboard.sparkline import sparkline
 from nas.dashboard.table import Column, Table
 from nas.dashboard.view import Page, Tables, View
+from nas.front_growth import growth
 from nas.front_table import unit_of
 from nas.pareto import Direction
 from nas.quantities import duration, measured

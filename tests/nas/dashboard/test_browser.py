@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: every page without an error, live, linked, reachable by keyboard, readable by all."""
+"""The dashboard in a real browser: pages without an error, live, linked, reachable by keyboard, readable by all."""
 
 from __future__ import annotations
 
@@ -176,8 +176,10 @@ def test_a_click_chooses_and_a_rectangle_filters(visit: Callable[..., Any], fill
     window = visit(filled)
     page = window.go(f"/front?study={STUDY}")
     drawn(page)
-    dot = page.locator("#plot-front .scatterlayer .trace .points path").first.bounding_box()
-    page.mouse.move(dot["x"] + dot["width"] / 2, dot["y"] + dot["height"] / 2)
+    page.wait_for_timeout(1500)  # named models come later, and move the plot
+    dot = page.locator("#plot-front .xy .scatterlayer .trace .points path").first.bounding_box()
+    page.mouse.move(dot["x"] + dot["width"] / 2, dot["y"] + dot["height"] / 2, steps=3)
+    page.wait_for_selector("#plot-front .hoverlayer .hovertext")
     page.mouse.down()
     page.mouse.up()
     page.wait_for_selector("aside.picked")

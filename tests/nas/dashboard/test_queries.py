@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from nas.dashboard.frames import read_frame
-from nas.dashboard.fronts import front_of, growth, thinned
+from nas.dashboard.fronts import front_of, thinned
 from nas.dashboard.serving import opened
+from nas.front_growth import growth
 from nas.pareto import front, hypervolume
 from tests.nas.dashboard.conftest import STUDY
 from trials.measurement import Measured
