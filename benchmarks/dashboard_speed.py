@@ -2,11 +2,13 @@
 
 Builds such a store (or takes one built before), starts the application on it and measures
 
-  cold         the first page from a process that has read nothing yet, as the server's time; the processor's where others share it
+  cold         the first page from a process that has read nothing yet, as the server's time
   first paint  from the request to the drawn front in headless Chromium, where one is installed
   warm         the server's time for each interaction: median and worst of several
 
 and, as the peer, the way a report reads a study: every trial as a row (`Store.trials`), then the front.
+
+Where others share the machine, the processor's time is what can be compared.
 
 Run:  python benchmarks/dashboard_speed.py [--store FILE] [--trials 100000] [--epochs 20] [--shots FOLDER]
 """
