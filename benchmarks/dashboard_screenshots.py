@@ -60,6 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     options.to.mkdir(parents=True, exist_ok=True)
     with opened(options.store) as queries, sync_playwright() as playwright:
+        queries.store.url = Path(queries.store.url).name  # the folder is of no interest to readers
         frame = queries.frame(options.study)
         best = [point.trial for point in front_points(queries.store.trials(frame.row.id), frame.objectives)]
         server: Any = create_server(create_app(queries).server, host="127.0.0.1", port=0, threads=6)

@@ -272,9 +272,8 @@ def main() -> None:
         paint(store, options.shots)
         cold = measure(store, options.times)
         whole = peer(store)
-        print(
-            f"peer: every trial as a row, then the front {whole:.0f} ms of the processor, {whole / cold:.1f} times the cold front"
-        )
+        print(f"peer: every trial as a row, then the front {whole:.0f} ms of the processor")
+        print(f"      {whole / cold:.1f} times the cold front")
 
 
 if __name__ == "__main__":
