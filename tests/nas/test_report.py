@@ -139,13 +139,13 @@ def test_models_stand_at_the_accuracy_that_needed_no_other_data(
         ((more,), 82.9, True),
         ((replace(plain, top1=None), more), 82.9, True),
     ):
-        monkeypatch.setattr("nas.study_data.model_names", lambda: ["convnext_tiny"])
-        monkeypatch.setattr("nas.study_data.named", lambda name, p=published: replace(tiny, published=p))
+        monkeypatch.setattr("nas.model_marks.model_names", lambda: ["convnext_tiny"])
+        monkeypatch.setattr("nas.model_marks.named", lambda name, p=published: replace(tiny, published=p))
         (mark,) = data.marks(224)
         assert mark.values["accuracy"] == pytest.approx(top1 / 100)
         assert f"{top1} % top-1" in mark.note
         assert ("(IN-22K)" in mark.note) is told
-    monkeypatch.setattr("nas.study_data.named", lambda name: replace(tiny, published=()))
+    monkeypatch.setattr("nas.model_marks.named", lambda name: replace(tiny, published=()))
     (mark,) = data.marks(224)
     assert "accuracy" not in mark.values
 
