@@ -238,14 +238,16 @@ def paint(store: Path, shots: Path | None) -> None:
         browser = playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
         )
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        start = time.perf_counter()
-        page.goto(f"http://127.0.0.1:{server.effective_port}/front?study={STUDY}")
-        page.wait_for_selector("main h1")
-        words = time.perf_counter() - start
-        page.wait_for_selector("#plot-front .scatterlayer .trace")
-        drawn = time.perf_counter() - start
-        print(f"first paint in Chromium: page {words:.2f} s, figure {drawn:.2f} s")
+        page: Any = None
+        for words in ("server that has read nothing", "server that has read the study"):
+            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+            start = time.perf_counter()
+            page.goto(f"http://127.0.0.1:{server.effective_port}/front?study={STUDY}")
+            page.wait_for_selector("main h1")
+            told = time.perf_counter() - start
+            page.wait_for_selector("#plot-front .scatterlayer .trace")
+            drawn = time.perf_counter() - start
+            print(f"first paint in Chromium, {words}: page {told:.2f} s, figure {drawn:.2f} s")
         if shots is not None:
             page.wait_for_timeout(1500)
             page.screenshot(path=str(shots / "large-front.png"))
