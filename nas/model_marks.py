@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from nas.figures.front import Mark
 from nas.quantities import short
@@ -11,7 +10,6 @@ from space import SpaceError, cost
 from space.named import PLAIN, Published, model_names, named
 
 
-@lru_cache(maxsize=16)
 def model_marks(resolution: int, *, same_data: bool) -> tuple[Mark, ...]:
     """Return the named models that run at `resolution` px, with their costs there.
 

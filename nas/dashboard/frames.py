@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.causes import STATES_WITH_CAUSE, Cause, Causes
-from nas.objective import Limit, Objective, objectives_in
+from nas.objective import Objective, objectives_in
 from space.errors import NasError, nearest
 from trials.measurement import METRICS
 from trials.rows import OPEN, STATES, Outline, StudyRow
@@ -50,12 +50,6 @@ class Frame:
     def objectives(self) -> tuple[Objective, ...]:
         """What the study looks for."""
         return objectives_in(self.row.config)
-
-    @cached_property
-    def limits(self) -> tuple[Limit, ...]:
-        """What its networks must not exceed."""
-        items = self.row.config.get("limits") or ()
-        return tuple(Limit.parse(each) if isinstance(each, str) else Limit.model_validate(each) for each in items)
 
     @property
     def resolution(self) -> int:

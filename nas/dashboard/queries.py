@@ -24,6 +24,8 @@ _FRESH = 0.5
 """Seconds for which the store is not asked again whether it has changed."""
 _FEW = 5000
 """Trials up to which anything is worked out while the visitor waits."""
+_PATIENCE = 0.5
+"""Seconds that background work waits, so that the page that asked for it is drawn first."""
 _KEPT = 200
 """Answers kept."""
 
@@ -143,6 +145,7 @@ class Queries:
 
     def _work(self, key: tuple[Any, ...], version: object, make: Callable[[], Any]) -> None:
         value: Any = None
+        time.sleep(_PATIENCE)
         try:
             value = make()
         except Exception:

@@ -125,8 +125,7 @@ def serve(queries: Queries, where: Place, ready: Callable[[Place], None]) -> Non
         raise NasError(
             f"{where.host}:{where.port}: {getattr(error, 'strerror', None) or error}; try another --port"
         ) from None
-    # drawing networks takes PyTorch, which takes seconds to load
-    threading.Thread(target=_warm, name="warm up", daemon=True).start()
+    threading.Thread(target=_warm, args=(queries,), name="warm up", daemon=True).start()
     chosen = getattr(server, "effective_port", where.port)
     ready(Place(where.host, int(chosen), where.token))
     try:
@@ -135,5 +134,11 @@ def serve(queries: Queries, where: Place, ready: Callable[[Place], None]) -> Non
         server.close()
 
 
-def _warm() -> None:
+def _warm(queries: Queries) -> None:
+    """Do before the first visitor comes what takes seconds: read the newest study, load PyTorch to draw networks."""
+    try:
+        for summary in queries.studies()[:1]:
+            queries.frame(summary.name)
+    except NasError:
+        return  # the page will say it
     import nas.anatomy  # noqa: F401

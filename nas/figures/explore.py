@@ -120,7 +120,12 @@ def _words(layer: Layer, scatter: Scatter) -> dict[str, Any]:
     numbers = "<br>".join(f"{escape(o.metric)} %{{{name}}}" for name, o in axes if o is not None)
     plain = f"<b>trial %{{customdata}}</b>  {escape(layer.study)}<br>{numbers}<extra>{layer.kind}</extra>"
     words = {"text": list(layer.hover), "hovertemplate": "%{text}<extra></extra>"} if layer.hover else {}
-    return {"customdata": np.asarray(layer.numbers), "meta": {"study": layer.study}, "hovertemplate": plain} | words
+    # a list: from packed numbers the browser hands on no value at a click
+    return {
+        "customdata": np.asarray(layer.numbers).tolist(),
+        "meta": {"study": layer.study},
+        "hovertemplate": plain,
+    } | words
 
 
 def _plane(layer: Layer, scatter: Scatter, *, gl: bool) -> Any:
@@ -216,7 +221,7 @@ def _add_lanes(figure: go.Figure, scatter: Scatter) -> None:
                 mode="markers",
                 name=kind if len(scatter.order) < 2 else escape(f"{kind} of {lane.study}"),
                 marker={"symbol": symbol, "color": colour, "size": 8, "opacity": 0.8, "line": {"width": 1.5}},
-                customdata=np.asarray(lane.numbers),
+                customdata=np.asarray(lane.numbers).tolist(),
                 meta={"study": lane.study},
                 hovertemplate=f"<b>trial %{{customdata}}</b>  {escape(lane.study)}, {kind}<br>"
                 f"{escape(scatter.x.metric)} %{{x}}<extra></extra>",

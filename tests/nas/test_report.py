@@ -16,7 +16,6 @@ import pytest
 
 from nas.figure_files import _written, write_figures
 from nas.figures import DARK, Curve, Dot, Mark, as_json, curves_figure, front_figure, history_figure
-from nas.model_marks import model_marks
 from nas.objective import Objective
 from nas.report import render, report_figures, write_report
 from nas.settings import SearchSettings
@@ -142,15 +141,12 @@ def test_models_stand_at_the_accuracy_that_needed_no_other_data(
     ):
         monkeypatch.setattr("nas.model_marks.model_names", lambda: ["convnext_tiny"])
         monkeypatch.setattr("nas.model_marks.named", lambda name, p=published: replace(tiny, published=p))
-        model_marks.cache_clear()
         (mark,) = data.marks(224)
         assert mark.values["accuracy"] == pytest.approx(top1 / 100)
         assert f"{top1} % top-1" in mark.note
         assert ("(IN-22K)" in mark.note) is told
     monkeypatch.setattr("nas.model_marks.named", lambda name: replace(tiny, published=()))
-    model_marks.cache_clear()
     (mark,) = data.marks(224)
-    model_marks.cache_clear()
     assert "accuracy" not in mark.values
 
 

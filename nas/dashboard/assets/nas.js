@@ -150,7 +150,7 @@
   function Page(props) {
     const act = (node, change) => {
       if (node.type === "Annotation" && change.wish) props.setProps(change);
-      if (node.type === "Graph" && "clickData" in change) clicked(change.clickData);
+      if (node.type === "Graph" && "clickData" in change) clicked(node.props.figure, change.clickData);
       if (node.type === "Graph" && "selectedData" in change && known(node.props.id) === "plot-front") brushed(change.selectedData);
     };
     useEffect(() => {
@@ -159,9 +159,10 @@
     return el("main", { id: props.id, tabIndex: -1, key: props.place }, draw(props.tree, act, 0));
   }
 
-  function clicked(data) {
+  function clicked(figure, data) {
     const point = data && data.points && data.points[0];
-    const study = point && point.data && point.data.meta && point.data.meta.study;
+    const trace = point && figure.data[point.curveNumber];
+    const study = trace && trace.meta && trace.meta.study;
     if (!study || point.customdata === undefined) return;
     go((query) => set(query, "pick", study + ":" + point.customdata));
   }

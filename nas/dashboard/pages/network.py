@@ -201,7 +201,8 @@ def _lineage(view: View, study: str, row: TrialRow) -> html.Section:
         ]
         pairs.append(("also tried as", html.Span(links)))
     pairs += [("seed", str(row.seed)), ("trained by", row.worker or "-"), ("attempts", str(row.attempt))]
-    return section("Lineage", facts(pairs))
+    choices = table(_choices(view), view.address, caption="What the study chose", rows=500)
+    return section("Lineage", facts(pairs), html.Details([html.Summary("Choices in the study's space"), choices]))
 
 
 def _mended_from(view: View, study: str, number: int) -> int | None:

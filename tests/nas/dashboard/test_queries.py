@@ -98,7 +98,7 @@ def test_background_work_is_done_once_and_told_by_the_pulse(filled: Path) -> Non
         before = queries.pulse()
         made: list[int] = []
         assert queries.later(("w",), 1, lambda: made.append(1) or "done") is None
-        for _ in range(100):
+        for _ in range(200):
             if not queries.working:
                 break
             time.sleep(0.02)
