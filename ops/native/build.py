@@ -15,8 +15,8 @@ from pathlib import Path
 SOURCES = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
-    "-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", "-ldl", "-fno-math-errno", "-fno-trapping-math",
-    "-fvisibility-inlines-hidden", "-w",
+    "-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", "-ldl", "-fno-math-errno",
+    "-fno-trapping-math", "-fvisibility-inlines-hidden", "-w",
 )  # fmt: skip
 TARGETS = ("-march=native", "-mcpu=native", "")
 """How compilers are told to use all that this processor has, in turn until one is understood."""
