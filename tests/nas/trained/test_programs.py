@@ -63,8 +63,10 @@ WIRINGS = [
     for wiring in ("metaformer", "metanext")
     for scale in (0.1, 0.0)
 ]
+IN_A_ROW = {"stem": {"kind": "patch_sequence", "patch": 4, "grid": 4}, "head": {"kind": "class_token_head"}}
+"""Members that go with each other alone."""
 FAMILIES: dict[str, list[str]] = {
-    root.__name__: sorted(set(root.members) - {"none"})
+    root.__name__: sorted(set(root.members) - {"none", *(each["kind"] for each in IN_A_ROW.values())})
     for root in (TokenMixer, ChannelMixer, Norm, Stem, Head, Downsample)
 }
 IN_BLOCKS = ("TokenMixer", "ChannelMixer", "Norm")
@@ -102,6 +104,10 @@ def test_every_member_of_every_family(number: int, tmp_path: Path) -> None:
     here = str(Path(nas.programs.__file__).parents[1]).encode()
     for name in ("model.pt2", "model.onnx"):
         assert here not in (tmp_path / name).read_bytes(), "paths of this machine have no place in the file"
+
+
+def test_patches_in_a_row_and_their_class_token(tmp_path: Path) -> None:
+    check(network_of([{"token_mixer": {"kind": "attention", "head_width": 8}}], **IN_A_ROW), tmp_path)
 
 
 def test_a_form_that_computes_otherwise_is_refused(tmp_path: Path) -> None:
