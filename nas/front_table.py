@@ -9,10 +9,14 @@ from nas.quantities import measured
 from nas.tables import Column
 from trials.measurement import METRICS
 
+_IMAGES = ("train_", "validation_", "test_")
+"""How metrics begin that a full training takes on each part of the data."""
+
 
 def unit_of(metric: str) -> str:
-    """Return the unit of a metric; empty for one that is not registered."""
-    return METRICS[metric].unit if metric in METRICS else ""
+    """Return the unit of a metric, on whatever images it was taken; empty for one that is not registered."""
+    plain = next((metric.removeprefix(images) for images in _IMAGES if metric.startswith(images)), metric)
+    return METRICS[plain].unit if plain in METRICS else ""
 
 
 def shown_metrics(objectives: Sequence[str]) -> list[str]:

@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.choice_by_choice import ChoiceByChoice
 from trials.seeds import derive_seed
 
 
-class PlannedSampler(BaseSampler):
+class PlannedSampler(ChoiceByChoice):
     """Asks `plan` once a trial. A plan depends on the study's trials and on the seed, so that resuming repeats it.
 
     A trial is seeded by the sampler's seed and the number of trials before it, or, from `reseeded` on, by a seed of its
@@ -43,16 +44,6 @@ class PlannedSampler(BaseSampler):
 
     def forget(self) -> None:
         """Drop what was learnt from a study's trials: another study begins."""
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return nothing: the plan is followed choice by choice."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return nothing, see `infer_relative_search_space`."""
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -12,10 +12,11 @@ import random
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.choice_by_choice import ChoiceByChoice
 from nas.redraw import NEAR, moved
 from nas.sampler import Sampler
 from nas.trial_order import order_keys
@@ -25,7 +26,7 @@ CROSSOVER = 0.9
 """Share of the proposals that have two parents."""
 
 
-class SteadyNsga2(BaseSampler):
+class SteadyNsga2(ChoiceByChoice):
     """Keeps a population while the study grows; `reseeded` sets the seed of the next proposal."""
 
     def __init__(self, population: int) -> None:
@@ -52,16 +53,6 @@ class SteadyNsga2(BaseSampler):
         if self._population:
             first = self._winner()
             self._parents = (first, self._winner()) if self._rng.random() < CROSSOVER else (first,)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return nothing: each choice is inherited when it opens."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return nothing, see `infer_relative_search_space`."""
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
