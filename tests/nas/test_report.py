@@ -282,7 +282,6 @@ def test_the_front_is_drawn_and_its_growth(data: StudyData) -> None:
 def test_figures_are_written_as_files(data: StudyData, tmp_path: Path) -> None:
     if shutil.which("chromium") is None and os.environ.get("NAS_REQUIRE_BROWSER") != "1":
         pytest.skip("no Chromium is installed")
-    pytest.importorskip("kaleido")
     drawn = {"curves": report_figures(data)["curves"]}
     svg, png = _written(drawn, tmp_path)
     assert svg.read_text().startswith("<svg")
