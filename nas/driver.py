@@ -134,6 +134,8 @@ class Driver:
             extra["activations"] = verdict.activations
         if proposal.state:
             extra["sampler"] = dict(proposal.state)
+        if candidate.parents:
+            extra["parents"] = list(candidate.parents)
         return self._store.add_trial(
             self._study.id,
             state=verdict.state,

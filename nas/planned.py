@@ -17,6 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.choice_by_choice import ChoiceByChoice
+from nas.parents import set_parents
 from trials.seeds import derive_seed
 
 
@@ -32,6 +33,8 @@ class PlannedSampler(ChoiceByChoice):
         self._seed, self._counting = seed, True
         self._study: Study | None = None
         self._plans: dict[int, tuple[int, Mapping[str, Any]]] = {}
+        self.parents: tuple[int, ...] = ()
+        """Numbers of the trials that the plan being made is bred from; `plan` sets it."""
 
     def reseeded(self, seed: int) -> Self:
         """Return itself, with the randomness of this seed."""
@@ -40,7 +43,10 @@ class PlannedSampler(ChoiceByChoice):
 
     @abstractmethod
     def plan(self, study: Study, trials: list[FrozenTrial], rng: random.Random) -> Mapping[str, Any]:
-        """Return the choices of a new point, as far as they are foreseen; `trials` are all others, by number."""
+        """Return the choices of a new point, as far as they are foreseen; `trials` are all others, by number.
+
+        Where they are those of other trials with changes, `parents` is set to these.
+        """
 
     def forget(self) -> None:
         """Drop what was learnt from a study's trials: another study begins."""
@@ -67,7 +73,11 @@ class PlannedSampler(ChoiceByChoice):
     def _planned(self, study: Study, trial: FrozenTrial) -> tuple[int, Mapping[str, Any]]:
         others = [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
         seed = derive_seed("plan", self._seed, len(others) if self._counting else -1)
-        return seed, self.plan(study, others, random.Random(seed))
+        self.parents = ()
+        plan = self.plan(study, others, random.Random(seed))
+        if self.parents:
+            set_parents(study, trial, self.parents)
+        return seed, plan
 
 
 def _allows(distribution: BaseDistribution, value: Any) -> bool:

@@ -15,7 +15,6 @@ from nas.repair import mend
 from nas.sampler import Sampler
 from nas.start_points import StartPoint
 from nas.suggestions import Proposal, Suggestions
-from space import Architecture
 from trials.rows import TrialRow
 from trials.seeds import derive_seed
 
@@ -35,6 +34,8 @@ class Candidate:
     """Name of the sampler, `draw`, `mended` (from the sampler's last refused proposal) or `start`."""
     origin: str | None = None
     """The start point's name."""
+    parents: tuple[int, ...] = ()
+    """Numbers of the trials that it was bred or mended from."""
 
 
 class Proposer:
@@ -58,7 +59,7 @@ class Proposer:
         self._name, self._seed = name, seed
         self._startup = sampler.startup(budget)
         self._slow = 0
-        self._refused: Architecture | None = None
+        self._refused: TrialRow | None = None
         self._rows = self._admitted = self._rejected = self._in_a_row = self._broken = 0
 
     def take_in(self, rows: Sequence[TrialRow]) -> dict[int, Proposal]:
@@ -68,7 +69,7 @@ class Proposer:
                 self._starts.popleft()
             slow = row.state == "infeasible" and row.attempt > 0
             self._count(rejected=row.state in REJECTED and not slow)
-            self._refused = self._sampled(row) if row.state in REJECTED else None
+            self._refused = row if row.state in REJECTED and self._sampled(row) else None
             if slow:
                 self.too_slow(row)
             elif row.state == "complete":
@@ -87,13 +88,14 @@ class Proposer:
         while not self._draws():
             proposal = self.suggestions.ask(self._rows, self._broken)
             if proposal is not None:
-                return Candidate(proposal, self._name)
+                return Candidate(proposal, self._name, parents=proposal.parents)
             self._broken += 1
         rng = random.Random(derive_seed("draw", self._seed, self._rows))
         if self._refused is not None and rng.random() < MENDED:
-            mended = mend(self._refused, self.admission, rng)
+            mended = mend(self.admission.space.decode(self._refused.choices), self.admission, rng)
             if mended is not None:
-                return Candidate(self.suggestions.adopt(mended, self._rows, 0), "mended")
+                proposal = self.suggestions.adopt(mended, self._rows, 0)
+                return Candidate(proposal, "mended", parents=(self._refused.number,))
         arch = self.admission.draw(rng)
         if arch is None:
             self.exhausted = True
@@ -109,7 +111,7 @@ class Proposer:
     def rejected(self, row: TrialRow) -> None:
         """Take note that the point last proposed was refused, as this row says."""
         self._count(rejected=True)
-        self._refused = self._sampled(row)
+        self._refused = row if self._sampled(row) else None
         self.admission.remember([row])
 
     def too_slow(self, row: TrialRow) -> None:
@@ -122,9 +124,9 @@ class Proposer:
         self._slow = 0
         self.admission.fast_enough(row.macs or 0)
 
-    def _sampled(self, row: TrialRow) -> Architecture | None:
-        """Return the point of a refused row where the sampler proposed it."""
-        return self.admission.space.decode(row.choices) if row.sampler == self._name else None
+    def _sampled(self, row: TrialRow) -> bool:
+        """Tell whether the sampler proposed a row."""
+        return row.sampler == self._name
 
     def _draws(self) -> bool:
         if self._startup is None or self._admitted < self._startup:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from nas.fitted_space import FittedSpace
 from nas.front import values_of
 from nas.known_costs import KnownCosts
 from nas.objective import Limit, Objective, vector, violation
+from nas.parents import PARENTS, parents_of
 from nas.sampler import Sampler
 from space import Architecture
 from space.walk import Params
@@ -34,7 +35,7 @@ WORST_MIN = 1e15
 """Stands for the unknown value of an objective to minimise; finite, since samplers compute with it."""
 UNCOSTED = 1e6
 """Constraint value of a point whose cost cannot be computed at all."""
-_OWN_ATTRIBUTES = ("fixed_params", "constraints", "tpe:")
+_OWN_ATTRIBUTES = ("fixed_params", "constraints", "tpe:", PARENTS)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Proposal:
     choices: Params
     state: Mapping[str, Any]
     """What the sampler noted on the trial (NSGA-II its generation); stored, so that a resumed search has it."""
+    parents: tuple[int, ...] = ()
+    """Numbers of the stored trials that the sampler bred it from."""
 
 
 class Suggestions:
@@ -65,6 +68,8 @@ class Suggestions:
         self.objectives, self.limits = tuple(objectives), tuple(limits)
         self._space, self._at_seed, self._seed = space, sampler.start(known), seed
         self._walker = Walker(space.space)
+        # Optuna counts points that broke a rule of the space as well, which are stored nowhere
+        self._numbers: dict[int, int] = {}
         ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
         self._study = optuna.create_study(
             directions=[ways[objective.better] for objective in objectives],
@@ -85,7 +90,10 @@ class Suggestions:
         except ValidationError:
             self._study.tell(trial, state=TrialState.FAIL)
             return None
-        return Proposal(trial, arch, dict(trial.params), self._notes(trial))
+        self._numbers[trial.number] = len(self._numbers)
+        frozen = self._study.get_trials(deepcopy=False)[trial.number]
+        parents = tuple(self._numbers[number] for number in parents_of(frozen) if number in self._numbers)
+        return Proposal(trial, arch, dict(trial.params), _notes(frozen), parents)
 
     def adopt(self, arch: Architecture, *salt: int) -> Proposal:
         """Return a proposal of a given point. Raises NotInSpace."""
@@ -93,7 +101,7 @@ class Suggestions:
         proposal = self.ask(*salt)
         if proposal is None:
             raise RuntimeError(f"the space refuses its own encoding of {arch.id}")
-        return proposal
+        return replace(proposal, parents=())
 
     def tell(self, proposal: Proposal, values: Mapping[str, float]) -> None:
         """Tell the measured values of a complete or stopped trial; without all objectives it counts as failed."""
@@ -117,7 +125,9 @@ class Suggestions:
     def rebuild(self, rows: Iterable[TrialRow]) -> dict[int, Proposal]:
         """Take in the stored trials in the order of their numbers; return the proposals of open ones by number."""
         open_: dict[int, Proposal] = {}
-        for row in rows:
+        count = len(self._study.get_trials(deepcopy=False))
+        for number, row in enumerate(rows, start=count):
+            self._numbers[number] = row.number
             if row.state in OPEN:
                 self._study.enqueue_trial(dict(row.choices))
                 trial = self._study.ask()
@@ -155,9 +165,9 @@ class Suggestions:
         found = [values.get(o.metric, worst[o.better]) for o in self.objectives]
         return [v if math.isfinite(v) else worst[o.better] for v, o in zip(found, self.objectives, strict=True)]
 
-    def _notes(self, trial: optuna.Trial) -> dict[str, Any]:
-        frozen = self._study.get_trials(deepcopy=False)[trial.number]
-        return {k: v for k, v in frozen.system_attrs.items() if not k.startswith(_OWN_ATTRIBUTES)}
+
+def _notes(trial: FrozenTrial) -> dict[str, Any]:
+    return {k: v for k, v in trial.system_attrs.items() if not k.startswith(_OWN_ATTRIBUTES)}
 
 
 def _bits(seed: int) -> int:

@@ -15,6 +15,8 @@ from nas.dashboard.table import Table
 from nas.dashboard.view import Look
 from nas.figures import darkened
 
+_WIDE_EDGE = 24
+"""Pixels right of a figure that a small screen can do without; what has more needs it."""
 _CONFIG: dict[str, Any] = {
     "displaylogo": False,
     "responsive": True,
@@ -42,12 +44,12 @@ def _slug(title: str) -> str:
 
 def figure(name: str, drawn: go.Figure, label: str, look: Look, *, select: bool = False) -> html.Div:
     """Return a figure; `label` says to those who cannot see it what it shows, and where the numbers stand."""
-    if look.narrow:
+    if look.narrow and (drawn.to_plotly_json()["layout"]["margin"].get("r") or 0) <= _WIDE_EDGE:
         drawn.update_layout(margin={"r": 6})
     if select:
         drawn.update_layout(newselection={"line": {"dash": "dot"}})
     config: Any = _CONFIG | {"displayModeBar": False if look.narrow else "hover"}
-    config |= {"modeBarButtonsToAdd": ["select2d"]} if select else {}
+    config |= {"modeBarButtonsToAdd": ["select2d"], "doubleClick": "autosize"} if select else {}
     graph = dcc.Graph(
         id=f"plot-{name}",
         figure=darkened(drawn) if look.dark else drawn,
@@ -100,10 +102,11 @@ def table(
 def _row(shown: Table, index: int, cells: Sequence[Any]) -> html.Tr:
     made: list[Any] = []
     for position, (value, column) in enumerate(zip(shown.rows[index], shown.columns, strict=True)):
-        content: Any = cells[position] if position < len(cells) and cells[position] is not None else None
-        content = shown.shown(value, column) if content is None else content
-        if position == 0 and shown.links:
-            content = dcc.Link(content, href=shown.links[index])
+        content: Any = cells[position] if position < len(cells) else None
+        if content is None:
+            content = shown.shown(value, column)
+            if position == 0 and shown.links:
+                content = dcc.Link(content, href=shown.links[index])
         style = "words" if column.long else "number" if column.unit else ""
         made.append(
             html.Th(content, scope="row", className=style) if position == 0 else html.Td(content, className=style)
@@ -127,7 +130,14 @@ def _foot(shown: Table, address: Address, page: int, last: int, count: int) -> h
 
 def tiles(facts: Sequence[tuple[str, str]]) -> html.Div:
     """Return numbers with their words."""
-    return html.Div([html.Div([html.B(value), html.Span(words)]) for value, words in facts], className="tiles")
+    return html.Div(
+        [html.Div([html.B(value), html.Span(breakable(words))]) for value, words in facts], className="tiles"
+    )
+
+
+def breakable(name: str) -> str:
+    """Return a name that may go on in the next line after an underscore."""
+    return name.replace("_", "_\u200b")
 
 
 def facts(pairs: Sequence[tuple[str, Any]]) -> html.Dl:

@@ -42,13 +42,14 @@ class Candidates:
         taken = both & (self._rng.random(first.shape) < 0.5)
         return self._settled(np.where(taken, second, first), donors=second)
 
-    def neighbours(self, rows: Array, most: int) -> Array:
-        """Return points that differ from one of the rows in one choice, of each at most so many.
+    def neighbours(self, rows: Array, most: int) -> tuple[Array, Integers]:
+        """Return points that differ from one of the rows in one choice, of each at most so many, and from which row.
 
         Of a number with many levels, they have the next ones and random ones.
         """
         found: list[Array] = []
-        for row in rows:
+        sources: list[int] = []
+        for source, row in enumerate(rows):
             steps = [
                 (int(column), place)
                 for column in np.flatnonzero(~np.isnan(row) & self._free)
@@ -60,7 +61,8 @@ class Candidates:
             for other, (column, place) in zip(others, steps, strict=True):
                 other[column] = place
             found.append(others)
-        return self._settled(np.concatenate(found))
+            sources += [source] * len(steps)
+        return self._settled(np.concatenate(found)), np.array(sources, dtype=np.int64)
 
     def _places(self, column: int, here: float) -> list[float]:
         count = int(self.levels[column])

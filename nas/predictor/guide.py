@@ -6,6 +6,8 @@ Source:  White, Neiswanger and Savani, BANANAS, arXiv:1910.11858 (mutations of t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from optuna.distributions import CategoricalDistribution
 
@@ -33,6 +35,14 @@ NEIGHBOURS = 40
 """Neighbours of each at most."""
 
 
+@dataclass(frozen=True)
+class Guided:
+    """The choices of a point, and the numbers of the trials that it was bred from."""
+
+    choices: Choices
+    parents: tuple[int, ...] = ()
+
+
 class Guide:
     """Proposes points for one study from its history; what it keeps between proposals is derived from the trials."""
 
@@ -43,8 +53,8 @@ class Guide:
         self._rules: tuple[tuple[int, int], list[Rule]] | None = None
         self._fits = Fits(self.history.columns.distributions)
 
-    def propose(self, rng: np.random.Generator) -> Choices | None:
-        """Return the choices of the next point; None where there is nothing to learn from yet, or nothing new."""
+    def propose(self, rng: np.random.Generator) -> Guided | None:
+        """Return the next point; None where there is nothing to learn from yet, or nothing new."""
         if len(self.history.excess) + len(self.history.pending) < self._startup:
             return self._spread(rng)
         learnt = np.flatnonzero(self.history.excess <= 0)
@@ -77,11 +87,11 @@ class Guide:
             (pool.rows, pool.costs),
             rng,
         )
-        elite = rows[_elite(self.history.outcomes[chosen])]
-        pool.add(_bred(candidates, elite, bred, rng))
-        return _climbed(pool, acquisition, candidates)
+        elite = _elite(self.history.outcomes[chosen])
+        pool.add(*_bred(candidates, rows[elite], chosen[elite], bred, rng))
+        return self._best(pool, acquisition, candidates)
 
-    def _spread(self, rng: np.random.Generator) -> Choices | None:
+    def _spread(self, rng: np.random.Generator) -> Guided | None:
         """Return a random point far from those there are; None where there is none yet."""
         every = np.arange(len(self.history.excess), dtype=np.int64)
         rows = np.concatenate([self.history.rows(every), self.history.pending_rows])
@@ -92,9 +102,10 @@ class Guide:
         pool.add(candidates.random(rows, BLIND))
         if not len(pool):
             return None
-        return pool.choices(farthest(pool.rows, pool.costs, rows, costs, candidates.levels, candidates.ordered))
+        far = farthest(pool.rows, pool.costs, rows, costs, candidates.levels, candidates.ordered)
+        return Guided(pool.choices(far))
 
-    def _towards_feasible(self, rng: np.random.Generator) -> Choices | None:
+    def _towards_feasible(self, rng: np.random.Generator) -> Guided | None:
         """Return a point that is expected to violate the constraints least, where no trial was feasible."""
         every = np.arange(len(self.history.excess), dtype=np.int64)
         if not len(every):
@@ -107,8 +118,16 @@ class Guide:
         blind, bred = round(BLIND * pool.share), round(BRED * pool.share)
         pool.add(candidates.random(rows, blind))
         acquisition = Acquisition([model], {}, None, costs, (pool.rows, pool.costs), rng)
-        pool.add(_bred(candidates, rows[np.argsort(-inside[chosen])[:ELITE]], bred, rng))
-        return _climbed(pool, acquisition, candidates)
+        elite = np.argsort(-inside[chosen])[:ELITE]
+        pool.add(*_bred(candidates, rows[elite], chosen[elite], bred, rng))
+        return self._best(pool, acquisition, candidates)
+
+    def _best(self, pool: Pool, acquisition: Acquisition, candidates: Candidates) -> Guided | None:
+        best = _climbed(pool, acquisition, candidates)
+        if best is None:
+            return None
+        parents = pool.parents[best]
+        return Guided(pool.choices(best), self.history.numbers(parents[parents >= 0]))
 
     def _feasibility(self) -> Regression | None:
         """Return a model of -1 for infeasible and 1 for feasible trials; None where all are feasible."""
@@ -169,25 +188,33 @@ def _elite(outcomes: Array) -> list[int]:
     return [*kept, *left[front(outcomes[left], ways)].tolist()[: max(0, ELITE - len(kept))]]
 
 
-def _bred(candidates: Candidates, elite: Array, count: int, rng: np.random.Generator) -> Array:
-    """Return so many points bred from the elite: mutations of one to three choices, and crossings."""
+def _bred(
+    candidates: Candidates, elite: Array, positions: Integers, count: int, rng: np.random.Generator
+) -> tuple[Array, Integers]:
+    """Return so many points bred from the elite, and the positions [N, 2] of their parents, -1 for none.
+
+    They are mutations of one to three choices, and crossings.
+    """
     crossings = count // 3
-    parents = elite[rng.integers(len(elite), size=count - crossings)]
-    mutants = candidates.mutated(parents, rng.integers(1, 4, size=len(parents)))
-    first, second = (elite[rng.integers(len(elite), size=crossings)] for _ in range(2))
-    return np.concatenate([mutants, candidates.crossed(first, second)])
+    parents = rng.integers(len(elite), size=count - crossings)
+    mutants = candidates.mutated(elite[parents], rng.integers(1, 4, size=len(parents)))
+    first, second = (rng.integers(len(elite), size=crossings) for _ in range(2))
+    alone = np.column_stack([positions[parents], np.full(len(parents), -1)])
+    pairs = np.column_stack([positions[first], positions[second]])
+    return np.concatenate([mutants, candidates.crossed(elite[first], elite[second])]), np.concatenate([alone, pairs])
 
 
-def _climbed(pool: Pool, acquisition: Acquisition, candidates: Candidates) -> Choices | None:
-    """Add the neighbours of the best candidates, and of the best then; return the best of all."""
+def _climbed(pool: Pool, acquisition: Acquisition, candidates: Candidates) -> int | None:
+    """Add the neighbours of the best candidates, and of the best then; return the index of the best of all."""
     merit = acquisition(pool.rows, pool.costs) if len(pool) else np.zeros(0)
     for _ in range(ROUNDS):
         if not len(pool):
             return None
         best = np.argsort(-merit, kind="stable")[: max(1, round(CLIMBERS * pool.share))]
         before = len(pool)
-        pool.add(candidates.neighbours(pool.rows[best], NEIGHBOURS))
+        points, sources = candidates.neighbours(pool.rows[best], NEIGHBOURS)
+        pool.add(points, pool.parents[best][sources])
         if len(pool) == before:
             break
         merit = np.concatenate([merit, acquisition(pool.rows[before:], pool.costs[before:])])
-    return pool.choices(int(np.argmax(merit)))
+    return int(np.argmax(merit))

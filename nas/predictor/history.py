@@ -67,6 +67,10 @@ class History:
         """Return the rows of positions of some of the finished trials: [n, P]."""
         return self._matrix[self._order[chosen], : len(self.columns)]
 
+    def numbers(self, positions: Integers) -> tuple[int, ...]:
+        """Return the numbers of some of the finished trials."""
+        return tuple(self._told[index].number for index in self._order[positions])
+
     def costs(self, chosen: NDArray[np.integer] | NDArray[np.bool_]) -> Array:
         """Return the known costs of some of the finished trials: [n, C]."""
         return self.costs_of([self._told[index] for index in self._order[chosen]])

@@ -41,6 +41,7 @@ class LocalSearch(PlannedSampler):
             ]
             if steps:
                 name, value = rng.choice(steps)
+                self.parents = (parent.number,)
                 return parent.params | {name: value}
         return {}
 

@@ -9,6 +9,7 @@ Source:  Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-I
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -17,6 +18,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.choice_by_choice import ChoiceByChoice
+from nas.parents import set_parents
 from nas.redraw import NEAR, moved
 from nas.sampler import Sampler
 from nas.trial_order import order_keys
@@ -37,6 +39,7 @@ class SteadyNsga2(ChoiceByChoice):
         self._rng = random.Random(0)
         self._uniform = RandomSampler(seed=0)
         self._parents: tuple[FrozenTrial, ...] = ()
+        self._given: Counter[int] = Counter()
 
     def reseeded(self, seed: int) -> SteadyNsga2:
         """Return itself, with the randomness of this seed."""
@@ -50,6 +53,7 @@ class SteadyNsga2(ChoiceByChoice):
                 self._taken.add(each.number)
                 self._join(each, study.directions)
         self._parents = ()
+        self._given.clear()
         if self._population:
             first = self._winner()
             self._parents = (first, self._winner()) if self._rng.random() < CROSSOVER else (first,)
@@ -61,7 +65,10 @@ class SteadyNsga2(ChoiceByChoice):
         donors = [p for p in self._parents if p.distributions.get(param_name) == param_distribution]
         if not donors:
             return self._uniform.sample_independent(study, trial, param_name, param_distribution)
-        value = self._rng.choice(donors).params[param_name]
+        donor = self._rng.choice(donors)
+        self._given[donor.number] += 1
+        set_parents(study, trial, (number for number, _ in self._given.most_common()))
+        value = donor.params[param_name]
         if self._rng.random() >= 1 / len(self._parents[0].params):
             return value
         if self._rng.random() < NEAR and isinstance(param_distribution, (IntDistribution, FloatDistribution)):

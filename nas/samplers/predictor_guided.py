@@ -45,7 +45,11 @@ class PredictorGuided(PlannedSampler):
     def plan(self, study: Study, trials: list[FrozenTrial], rng: random.Random) -> Mapping[str, Any]:
         """Return the choices of the most promising candidate."""
         self._guide.history.read(trials, study.directions)
-        return self._guide.propose(np.random.default_rng(rng.getrandbits(64))) or {}
+        found = self._guide.propose(np.random.default_rng(rng.getrandbits(64)))
+        if found is None:
+            return {}
+        self.parents = found.parents
+        return found.choices
 
 
 def _start(known: KnownCosts | None = None) -> Any:

@@ -44,6 +44,7 @@ class RegularizedEvolution(PlannedSampler):
             if not free:
                 return {}
             name = rng.choice(free)
+            self.parents = (parent.number,)
             child = parent.params | {name: redrawn(parent.params[name], parent.distributions[name], rng)}
             if frozenset(child.items()) not in seen:
                 break

@@ -54,7 +54,9 @@ def rows_of(store: Store, study: str = "s") -> list[TrialRow]:
 
 
 def gist(rows: list[TrialRow]) -> list[tuple[Any, ...]]:
-    return [(r.number, r.state, r.arch_id, r.sampler, r.seed, r.choices, r.values, r.duplicate_of) for r in rows]
+    return [
+        (r.number, r.state, r.arch_id, r.sampler, r.seed, r.choices, r.values, r.duplicate_of, r.extra) for r in rows
+    ]
 
 
 class Scripted:

@@ -10,7 +10,8 @@ from dash import dcc, html
 
 from nas.dashboard.address import link
 from nas.dashboard.components import Annotation, Copy
-from nas.dashboard.elements import aria, facts, figure, section, table, tiles
+from nas.dashboard.elements import aria, breakable, facts, figure, section, table, tiles
+from nas.dashboard.lineage import ancestors, differing, parents_of
 from nas.dashboard.selection import picked
 from nas.dashboard.table import Column, Table
 from nas.dashboard.view import Page, Tables, View
@@ -154,7 +155,7 @@ def _measurements(view: View) -> Table:
 def _measured(view: View) -> html.Section:
     whole = _measurements(view)
     cells = [
-        [None, measured(row[1], row[2]), None, None if row[3] is None else measured(row[3], row[2])]
+        [breakable(row[0]), measured(row[1], row[2]), None, None if row[3] is None else measured(row[3], row[2])]
         for row in whole.rows
     ]
     shown = table(whole, view.address, caption="All that was measured of this network", cells=cells)
@@ -164,7 +165,7 @@ def _measured(view: View) -> html.Section:
 def _choices(view: View) -> Table:
     _, row = _trial(view)
     columns = [Column("choice", long=True), Column("value")]
-    return Table("choices", columns, [[key, value] for key, value in row.choices.items()])
+    return Table("choices", columns, [[key or "(the macro design)", value] for key, value in row.choices.items()])
 
 
 TABLES: Tables = {"measurements": _measurements, "choices": _choices}
@@ -188,8 +189,7 @@ def _lineage(view: View, study: str, row: TrialRow) -> html.Section:
     pairs: list[tuple[str, Any]] = [("architecture", html.Code(row.arch_id)), ("proposed by", row.sampler)]
     if row.origin:
         pairs.append(("started from", row.origin))
-    if row.sampler == "mended" and (source := _mended_from(view, study, row.number)) is not None:
-        pairs.append(("mended from", dcc.Link(f"{study}:{source}", href=link("network", study, source))))
+    pairs += _ancestry(view, study, row)
     if row.duplicate_of is not None:
         same = dcc.Link(f"{study}:{row.duplicate_of}", href=link("network", study, row.duplicate_of))
         pairs.append(("same network as", same))
@@ -205,12 +205,27 @@ def _lineage(view: View, study: str, row: TrialRow) -> html.Section:
     return section("Lineage", facts(pairs), html.Details([html.Summary("Choices in the study's space"), choices]))
 
 
-def _mended_from(view: View, study: str, number: int) -> int | None:
-    """Return the trial that this one was mended from: the refused proposal before it."""
-    import numpy as np
+def _ancestry(view: View, study: str, row: TrialRow) -> list[tuple[str, Any]]:
+    """Return what the network was bred from, what was changed, and the line it comes from."""
 
-    refused = np.flatnonzero(view.queries.frame(study).state("infeasible", "duplicate")[:number])
-    return int(refused[-1]) if len(refused) else None
+    def to(number: int) -> dcc.Link:
+        return dcc.Link(f"{study}:{number}", href=link("network", study, number))
+
+    parents = parents_of(view.queries, study, row)
+    word = "mended from" if row.sampler == "mended" else "crossed from" if len(parents) > 1 else "mutated from"
+    found: list[tuple[str, Any]] = []
+    for parent in parents:
+        lines = differing(row.choices, parent.choices)
+        count = f"{len(lines)} choice{'s differ' if len(lines) != 1 else ' differs'}"
+        changes = (
+            html.Details([html.Summary(count), html.Ul([html.Li(line) for line in lines])]) if lines else "the same"
+        )
+        found.append((word, html.Span([to(parent.number), " ", changes])))
+    line = ancestors(view.queries, study, row)
+    if len(line) > 1:
+        steps = [part for number in line for part in (" \u2190 ", to(number))]
+        found.append(("line", html.Span([f"{study}:{row.number}", *steps])))
+    return found
 
 
 def _home(view: View, name: str) -> html.Section:

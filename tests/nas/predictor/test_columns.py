@@ -99,15 +99,14 @@ def test_candidates_are_points_of_the_conditional_space(trials: list[optuna.tria
         candidates.mutated(rows, changes),
         candidates.crossed(rows, rows[::-1].copy()),
         candidates.random(rows, 60),
-        candidates.neighbours(rows[:10], 20),
+        candidates.neighbours(rows[:10], 20)[0],
     ]
     for row in np.concatenate(made):
         assert nested_fits(columns.params(row)), columns.params(row)
     assert (fingerprints(made[0], columns.levels()) != fingerprints(rows, columns.levels())).all()
-    for row in rows[:10]:
-        for other in candidates.neighbours(row[None], 20):
-            both = ~np.isnan(row) & ~np.isnan(other)
-            assert (row[both] != other[both]).sum() == 1
+    for other, source in zip(*candidates.neighbours(rows[:10], 20), strict=True):
+        both = ~np.isnan(rows[source]) & ~np.isnan(other)
+        assert (rows[source][both] != other[both]).sum() == 1
 
 
 def test_squared_distances_of_bits_count_the_choices_that_differ() -> None:
