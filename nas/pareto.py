@@ -5,6 +5,7 @@ Values are [N, M]: N points, M objectives. Directions are M words, `max` or `min
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 Direction = Literal["max", "min"]
 Points = NDArray[np.float64]
 _BLOCK = 1024
+_LEADERS = 32
+"""Points, good in everything, that rule out most of the others before these are compared."""
 PAIRWISE = 1024
 """Up to this many points, all pairs fit into a few megabytes."""
 
@@ -39,17 +42,29 @@ def dominates(a: Sequence[float], b: Sequence[float], directions: Sequence[Direc
 def _front_mask(points: Points) -> NDArray[np.bool_]:
     """Mark the points [N, M] that none dominates (less is better); equal points are all kept.
 
-    In lexicographic order no point is dominated by a later one. Two objectives need one sweep; more are taken in blocks
-    that are first held against the front so far.
+    In lexicographic order no point is dominated by a later one. Two and three objectives need one sweep; more are taken
+    in blocks that are first held against the front so far.
     """
     if len(points) > 4 * _BLOCK and points.shape[1] > 2:
-        # a few that are good in everything rule out most of the others
-        ranked = sum(np.argsort(np.argsort(column)) for column in points.T)
-        left = np.flatnonzero(~_beaten(points, points[np.argpartition(ranked, 64)[:64]]))
+        left = _hopeful(points)
         mask = np.zeros(len(points), dtype=bool)
         mask[left] = _ordered_mask(points[left])
         return mask
     return _ordered_mask(points)
+
+
+def _hopeful(points: Points) -> NDArray[np.int64]:
+    """Return the indices of the points that none of a few dominates, which are good in everything."""
+    ranked = sum(np.argsort(np.argsort(column)) for column in points.T)
+    left = np.arange(len(points))
+    columns = [np.ascontiguousarray(column) for column in points.T]
+    for one in np.argpartition(ranked, _LEADERS)[:_LEADERS]:
+        # column by column, as rows of three are slow to reduce; those equal to it stay
+        better = np.logical_or.reduce([column < points[one, at] for at, column in enumerate(columns)])
+        equal = np.logical_and.reduce([column == points[one, at] for at, column in enumerate(columns)])
+        kept = np.logical_or(better, equal)
+        left, columns = left[kept], [column[kept] for column in columns]
+    return left
 
 
 def _ordered_mask(points: Points) -> NDArray[np.bool_]:
@@ -57,6 +72,8 @@ def _ordered_mask(points: Points) -> NDArray[np.bool_]:
     ordered = points[order]
     if points.shape[1] == 2:
         kept = _sweep(ordered)
+    elif points.shape[1] == 3:
+        kept = _staircase(ordered)
     else:
         kept = np.zeros(len(points), dtype=bool)
         best = np.zeros((0, points.shape[1]))
@@ -69,6 +86,33 @@ def _ordered_mask(points: Points) -> NDArray[np.bool_]:
     mask = np.zeros(len(points), dtype=bool)
     mask[order[kept]] = True
     return mask
+
+
+def _staircase(ordered: Points) -> NDArray[np.bool_]:
+    """Mark those of the lexicographically ordered points [N, 3] that none dominates.
+
+    Of those seen so far, the second and third coordinates of the best are kept as a falling staircase.
+    """
+    kept = np.zeros(len(ordered), dtype=bool)
+    seconds: list[float] = []
+    thirds: list[float] = []
+    last: list[float] | None = None
+    for index, point in enumerate(ordered.tolist()):
+        if point == last:  # equal points share the fate of the first
+            kept[index] = kept[index - 1]
+            continue
+        last = point
+        _, second, third = point
+        at = bisect_right(seconds, second)
+        if at and thirds[at - 1] <= third:
+            continue
+        kept[index] = True
+        start = at - 1 if at and seconds[at - 1] == second else at
+        end = start
+        while end < len(thirds) and thirds[end] >= third:
+            end += 1
+        seconds[start:end], thirds[start:end] = [second], [third]
+    return kept
 
 
 def _sweep(ordered: Points) -> NDArray[np.bool_]:
