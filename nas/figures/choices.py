@@ -26,12 +26,15 @@ class ChoiceColumn:
     """What the positions 0, 1, 2, ... mean; empty for numbers."""
 
 
-def parallel_figure(columns: Sequence[ChoiceColumn], objective: Objective, values: Sequence[float]) -> go.Figure:
-    """Draw each trial as a line across the choices, coloured by the objective."""
+def parallel_figure(
+    columns: Sequence[ChoiceColumn], objective: Objective, values: Sequence[float], *, narrow: bool = False
+) -> go.Figure:
+    """Draw each trial as a line across the choices, coloured by the objective; `narrow` is for small screens."""
+    letters = 11 if narrow else 18
     figure = go.Figure(layout=layout(460) | {"template": "none", "uirevision": "parallel"})
     dimensions = []
     for column in columns:
-        words = {"tickvals": list(range(len(column.words))), "ticktext": [_cut(word, 18) for word in column.words]}
+        words = {"tickvals": list(range(len(column.words))), "ticktext": [_cut(word, letters) for word in column.words]}
         dimensions.append(
             {"label": _cut(column.label, 22), "values": np.asarray(column.values)} | (words if column.words else {})
         )
@@ -42,7 +45,7 @@ def parallel_figure(columns: Sequence[ChoiceColumn], objective: Objective, value
         line={
             "color": np.asarray(values),
             "colorscale": _SCALE,
-            "showscale": True,
+            "showscale": not narrow,
             "reversescale": objective.better == "min",
             "colorbar": bar,
         },
@@ -51,7 +54,7 @@ def parallel_figure(columns: Sequence[ChoiceColumn], objective: Objective, value
         rangefont={"color": TRIAL, "size": 9},
         unselected={"line": {"color": GRID, "opacity": 0.3}},
     )
-    figure.update_layout(margin={"l": 70, "r": 24, "t": 56, "b": 32})
+    figure.update_layout(margin={"l": 70, "r": 44 if narrow else 24, "t": 56, "b": 32})
     return figure
 
 
@@ -82,8 +85,9 @@ def effect_figure(groups: Mapping[str, Sequence[float]], choice: str, objective:
             boxpoints="all" if len(values) <= 200 else "outliers",
             jitter=0.4,
             pointpos=0,
-            marker={"color": FRONT, "size": 4, "opacity": 0.5},
+            marker={"color": FRONT, "size": 5, "opacity": 0.8},
             line={"color": TRIAL, "width": 1.5},
+            fillcolor="rgba(0,0,0,0)",
             showlegend=False,
             hoverinfo="y+name",
         )

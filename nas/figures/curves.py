@@ -11,6 +11,9 @@ from nas.figures.style import FRONT, TRIAL, axis, layout
 from nas.front_table import unit_of
 from nas.quantities import measured
 
+_EACH = 12
+"""Epochs up to which each has its mark."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -48,6 +51,7 @@ def curves_figure(curves: Sequence[Curve], metric: str) -> go.Figure:
             legendgroup="front",
             showlegend=index == 0,
         )
-    figure.update_xaxes(axis("epoch", []))
+    last = max((epoch for curve in curves for epoch in curve.epochs), default=0)
+    figure.update_xaxes(axis("epoch", []), tickformat="d", dtick=1 if last <= _EACH else None)
     figure.update_yaxes(axis(metric, [], plain=True))
     return figure
