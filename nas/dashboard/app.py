@@ -12,28 +12,20 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
-from nas.dashboard import downloads, guard
+from nas.dashboard import compression, downloads, guard
 from nas.dashboard.address import Address, link
 from nas.dashboard.components import PageHost
 from nas.dashboard.elements import aria, notice
+from nas.dashboard.first_page import First, FirstPageDash
 from nas.dashboard.guard import Guard
 from nas.dashboard.pages import PAGES
 from nas.dashboard.queries import Queries
 from nas.dashboard.view import Look, Page, View
 from space.errors import NasError
 
-_INDEX = """<!DOCTYPE html>
-<html lang="en">
-<head>{%metas%}<title>nas</title><link rel="icon" href="data:,">{%css%}</head>
-<body>
-<a class="skip" href="#page">Skip to the page</a>
-{%app_entry%}
-<footer>{%config%}{%scripts%}{%renderer%}</footer>
-</body>
-</html>"""
 _MOST_NOTE, _MOST_TAGS = 4000, 20
 
 
@@ -43,48 +35,63 @@ def create_app(queries: Queries, keeper: Guard | None = None) -> Dash:
     if find_spec("pandas"):
         # Plotly looks whether it is there, and must not see it while another thread is half through importing it
         import_module("pandas")
-    app = Dash(
+    app = FirstPageDash(
         "nas.dashboard",
         assets_folder="assets",
         serve_locally=True,
         title="nas",
         update_title="",
-        index_string=_INDEX,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
         csrf_token_name=keeper.csrf_cookie,
         enable_mcp=False,
     )
     # made for each visitor, so that the pulse is not newer than the page
     app.layout = lambda: _layout(queries)
+    app.first = lambda path, search, look: _first(queries, path, search, look)
     _callbacks(app, queries)
+    compression.install(app.server)
     guard.install(app.server, keeper, lambda: list(app.csp_hashes()))
     downloads.install(app.server, queries, secrets.token_hex(4))
     return app
 
 
-def _layout(queries: Queries) -> html.Div:
+def _header(queries: Queries) -> html.Header:
     links = [
         dcc.Link(words, href=link(*path))
         for words, path in (("Studies", ()), ("Front", ("front",)), ("Compare", ("compare",)))
     ]
+    return html.Header(
+        [
+            dcc.Link("nas", href="/", className="brand"),
+            html.Nav(links, **aria("pages")),
+            html.Span(queries.store.url, className="store", title="the store"),
+            html.Button("Theme", id="theme", title="light, dark, or as the system has it"),
+        ]
+    )
+
+
+def _layout(queries: Queries) -> html.Div:
     return html.Div(
         [
             dcc.Location(id="address", refresh=False),
             dcc.Store(id="pulse", data=queries.pulse()),
             dcc.Store(id="look"),
-            html.Header(
-                [
-                    dcc.Link("nas", href="/", className="brand"),
-                    html.Nav(links, **aria("pages")),
-                    html.Span(queries.store.url, className="store", title="the store"),
-                    html.Button("Theme", id="theme", title="light, dark, or as the system has it"),
-                ]
-            ),
+            _header(queries),
             html.P("", id="lost", className="notice", role="status"),
             html.P("", id="kept", className="notice", role="status"),
-            PageHost(id="page", tree=html.P("Loading ...", className="empty").to_plotly_json(), title="", place=""),
+            PageHost(id="page", tree=None, title="", place=""),
         ]
     )
+
+
+def _first(queries: Queries, path: str, search: str, look: Look) -> First:
+    pulse = queries.pulse()
+    page = drawn(View(queries, Address.parse(path, search), look))
+    return First(page.title, _header(queries), _tree(queries, page), look, pulse)
+
+
+def _tree(queries: Queries, page: Page) -> list[Any]:
+    return [*([notice(queries.notice)] if queries.notice else []), *page.parts]
 
 
 def _callbacks(app: Dash, queries: Queries) -> None:
@@ -106,13 +113,14 @@ def _callbacks(app: Dash, queries: Queries) -> None:
         Input("look", "data"),
         Input("pulse", "data"),
     )
-    def show(pathname: str | None, search: str | None, look: dict[str, Any] | None, _: str | None) -> Any:
+    def show(pathname: str | None, search: str | None, look: dict[str, Any] | None, pulse: str | None) -> Any:
         if look is None:
             raise PreventUpdate
+        if set(ctx.triggered_prop_ids) <= {"look.data"} and pulse and look.get("shown") == pulse:
+            raise PreventUpdate  # it came with the first answer
         seen = Look(bool(look.get("dark")), bool(look.get("narrow")))
         page = drawn(View(queries, Address.parse(pathname, search), seen))
-        head = [notice(queries.notice)] if queries.notice else []
-        return [*head, *page.parts], page.title, pathname
+        return _tree(queries, page), page.title, pathname
 
     @app.callback(Output("kept", "children"), Input("page", "wish"), prevent_initial_call=True)
     def keep(wish: dict[str, Any] | None) -> Any:

@@ -45,6 +45,7 @@ def importances(sample: Sample, better: str) -> dict[str, float]:
     import optuna
     from optuna.exceptions import ExperimentalWarning
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     found: dict[str, float] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

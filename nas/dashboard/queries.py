@@ -26,6 +26,8 @@ _FEW = 5000
 """Trials up to which anything is worked out while the visitor waits."""
 _PATIENCE = 0.5
 """Seconds that background work waits, so that the page that asked for it is drawn first."""
+_LONG_PATIENCE = 3.0
+"""The same for what keeps the processor busy for seconds."""
 _KEPT = 200
 """Answers kept."""
 
@@ -39,7 +41,7 @@ class Queries:
         self._write = write
         self._frames: dict[str, Frame] = {}
         self._kept: dict[tuple[Any, ...], tuple[str, Any]] = {}
-        self._lock = threading.RLock()
+        self._lock, self._turn = threading.RLock(), threading.Lock()
         self._pulse = ("", 0.0)
         self._later: dict[tuple[Any, ...], tuple[object, Any]] = {}
         self._busy: set[tuple[Any, ...]] = set()
@@ -131,23 +133,30 @@ class Queries:
 
     # -- what takes longer than a page may
 
-    def later(self, key: tuple[Any, ...], version: object, make: Callable[[], T]) -> T | None:
+    def later(
+        self, key: tuple[Any, ...], version: object, make: Callable[[], T], patience: float = _PATIENCE
+    ) -> T | None:
         """Return what `make` returns, worked out in the background: None at first, then the last that is known.
 
         It is worked out anew where `version` differs from that of the known one. The pulse changes when it is there.
+
+        patience:  seconds it waits before it begins.
         """
         with self._lock:
             found = self._later.get(key)
             if (found is None or found[0] != version) and key not in self._busy:
                 self._busy.add(key)
-                threading.Thread(target=self._work, args=(key, version, make), name=str(key[0]), daemon=True).start()
+                work = (key, version, make, patience)
+                threading.Thread(target=self._work, args=work, name=str(key[0]), daemon=True).start()
             return None if found is None else found[1]
 
-    def _work(self, key: tuple[Any, ...], version: object, make: Callable[[], Any]) -> None:
+    def _work(self, key: tuple[Any, ...], version: object, make: Callable[[], Any], patience: float) -> None:
         value: Any = None
-        time.sleep(_PATIENCE)
+        time.sleep(patience)
         try:
-            value = make()
+            # one after the other: each takes time from the pages that are asked for meanwhile
+            with self._turn:
+                value = make()
         except Exception:
             logging.getLogger(__name__).exception("%s", key[0])
         finally:
@@ -169,7 +178,7 @@ class Queries:
 
             return model_marks(frame.resolution, same_data=same)
 
-        return self.later(("named models", frame.resolution, same), 0, count) or ()
+        return self.later(("named models", frame.resolution, same), 0, count, _LONG_PATIENCE) or ()
 
     # -- writing
 

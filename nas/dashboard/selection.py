@@ -31,6 +31,8 @@ class Selection:
     log_y: bool
     limits: Mapping[str, tuple[float | None, float | None]]
     brush: tuple[float, float, float, float] | None
+    zoom: tuple[float, float, float, float] | None
+    """x from and to, y from and to, of what is looked at."""
     picked: tuple[str, int] | None
 
     @property
@@ -68,14 +70,19 @@ def selected(address: Address, frames: Sequence[Frame]) -> Selection:
     x = address.chosen("x", metrics, other)
     y = address.chosen("y", metrics, learnt)
     z = address.chosen("z", metrics, "")
+    log_x, log_y = _log(address, "logx", [frame.values(x) for frame in frames], x), _log(address, "logy", [], y)
+    zoom = _corners(address, "zoom")
+    if zoom and ((log_x and zoom[0] <= 0) or (log_y and zoom[2] <= 0)):
+        raise NasError(f"address: zoom={address.get('zoom')!r}, allowed: numbers above 0 on a logarithmic axis")
     return Selection(
         first.objective(x),
         first.objective(y),
         first.objective(z) if z and z not in (x, y) else None,
-        _log(address, "logx", [frame.values(x) for frame in frames], x),
-        _log(address, "logy", [], y),
+        log_x,
+        log_y,
         _limits(address, metrics),
-        _brush(address.get("brush")),
+        _corners(address, "brush"),
+        zoom,
         picked(address.get("pick")),
     )
 
@@ -93,13 +100,16 @@ def _limits(address: Address, metrics: Sequence[str]) -> dict[str, tuple[float |
     return {name: pair for name, pair in found.items() if pair != (None, None)}
 
 
-def _brush(text: str) -> tuple[float, float, float, float] | None:
+def _corners(address: Address, field: str) -> tuple[float, float, float, float] | None:
+    text = address.get(field)
     if not text:
         return None
     try:
         x0, x1, y0, y1 = (float(part) for part in text.split(","))
+        if not np.isfinite([x0, x1, y0, y1]).all():
+            raise ValueError(text)
     except ValueError:
-        raise NasError(f"address: brush={text!r}, allowed: four numbers, x from and to, y from and to") from None
+        raise NasError(f"address: {field}={text!r}, allowed: four numbers, x from and to, y from and to") from None
     return min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
 
 
@@ -150,8 +160,13 @@ def _inside(frame: Frame, limits: Mapping[str, tuple[float | None, float | None]
 
 def brushed(frame: Frame, selection: Selection, among: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return those of the positions that lie in the brushed rectangle; all where nothing is brushed."""
-    if selection.brush is None or not len(among):
-        return among
-    x0, x1, y0, y1 = selection.brush
+    return among if selection.brush is None else within(frame, selection, selection.brush, among)
+
+
+def within(
+    frame: Frame, selection: Selection, corners: tuple[float, float, float, float], among: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return those of the positions that lie in a rectangle: x from and to, y from and to."""
+    x0, x1, y0, y1 = corners
     x, y = frame.values(selection.x.metric)[among], frame.values(selection.y.metric)[among]
     return among[(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)]

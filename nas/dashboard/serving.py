@@ -24,6 +24,8 @@ from trials.store import Store
 
 TOKEN_VARIABLE = "NAS_DASHBOARD_TOKEN"
 THREADS = 6
+_HEAD_START = 4.0
+"""Seconds for which the address is kept back at most while the newest study is read."""
 
 
 @contextmanager
@@ -116,6 +118,8 @@ def serve(queries: Queries, where: Place, ready: Callable[[Place], None]) -> Non
     from nas.dashboard.app import create_app
     from nas.dashboard.guard import Guard
 
+    warm = threading.Thread(target=_warm, args=(queries,), name="warm up", daemon=True)
+    warm.start()
     app = create_app(queries, Guard(where.token, where.port))
     try:
         server = create_server(
@@ -125,7 +129,7 @@ def serve(queries: Queries, where: Place, ready: Callable[[Place], None]) -> Non
         raise NasError(
             f"{where.host}:{where.port}: {getattr(error, 'strerror', None) or error}; try another --port"
         ) from None
-    threading.Thread(target=_warm, args=(queries,), name="warm up", daemon=True).start()
+    warm.join(_HEAD_START)
     chosen = getattr(server, "effective_port", where.port)
     ready(Place(where.host, int(chosen), where.token))
     try:
@@ -135,10 +139,11 @@ def serve(queries: Queries, where: Place, ready: Callable[[Place], None]) -> Non
 
 
 def _warm(queries: Queries) -> None:
-    """Do before the first visitor comes what takes seconds: read the newest study, load PyTorch to draw networks."""
-    try:
-        for summary in queries.studies()[:1]:
-            queries.frame(summary.name)
-    except NasError:
-        return  # the page will say it
-    import nas.anatomy  # noqa: F401
+    """Do before the first visitor comes what takes seconds: read the newest study, and draw its front once."""
+    from nas.dashboard.address import Address
+    from nas.dashboard.app import drawn
+    from nas.dashboard.first_page import Look
+    from nas.dashboard.view import View
+
+    for page in ("/", "/front"):
+        drawn(View(queries, Address.parse(page, ""), Look()))

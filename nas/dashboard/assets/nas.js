@@ -1,23 +1,37 @@
 // Controls that set fields of the address, and what a browser alone can know: its looks, clicks on figures, the pulse.
 (function () {
   "use strict";
-  const { createElement: el, useState, useEffect, useId } = window.React;
+  const { createElement: el, useState, useEffect, useLayoutEffect, useId } = window.React;
   const MOVED = "_dashprivate_pushstate"; // what dcc.Link tells dcc.Location
 
-  function go(change) {
+  const AXES = ["x", "y", "z", "logx", "logy"];
+
+  // `quietly` leaves the history as it is: many small steps are none to go back to.
+  function go(change, quietly) {
     const query = new URLSearchParams(window.location.search);
+    const axes = AXES.map((name) => query.get(name)).join();
     query.delete("page");
     change(query);
+    if (axes !== AXES.map((name) => query.get(name)).join()) ["zoom", "brush"].forEach((name) => query.delete(name));
     const search = query.toString();
     const href = window.location.pathname + (search ? "?" + search : "");
     if (href === window.location.pathname + window.location.search) return;
-    window.history.pushState({}, "", href);
+    window.history[quietly ? "replaceState" : "pushState"]({}, "", href);
     window.dispatchEvent(new CustomEvent(MOVED));
   }
 
   function set(query, field, value) {
     if (value === "" || value === null || value === undefined) query.delete(field);
     else query.set(field, value);
+  }
+
+  // Plotly is on its way where the first page has figures; what Dash waits for is this one, not another.
+  const early = document.getElementById("plotly");
+  if (early && !window.Plotly) {
+    window.Plotly = new Promise((ready, failed) => {
+      early.addEventListener("load", () => ready(window.Plotly));
+      early.addEventListener("error", () => failed(new Error("plotly.js did not load")));
+    });
   }
 
   // A control answers at once and is put right when the page is drawn anew.
@@ -148,15 +162,23 @@
   }
 
   function Page(props) {
+    const tree = props.tree || (first && first.tree);
+    const title = props.title || (first && first.title);
+    const place = props.place || window.location.pathname;
     const act = (node, change) => {
       if (node.type === "Annotation" && change.wish) props.setProps(change);
       if (node.type === "Graph" && "clickData" in change) clicked(node.props.figure, change.clickData);
       if (node.type === "Graph" && "selectedData" in change && known(node.props.id) === "plot-front") brushed(change.selectedData);
+      if (node.type === "Graph" && "relayoutData" in change && known(node.props.id) === "plot-front") zoomed(change.relayoutData);
     };
+    useLayoutEffect(() => {
+      const standing = document.getElementById("first");
+      if (tree && standing) standing.remove();
+    }, [Boolean(tree)]);
     useEffect(() => {
-      if (props.title) document.title = props.title + " - nas";
-    }, [props.title]);
-    return el("main", { id: props.id, tabIndex: -1, key: props.place }, draw(props.tree, act, 0));
+      if (title) document.title = title + " - nas";
+    }, [title]);
+    return el("main", { id: props.id, tabIndex: -1, key: place }, tree ? draw(tree, act, 0) : null);
   }
 
   function clicked(figure, data) {
@@ -177,6 +199,16 @@
     }
   }
 
+  // More of the trials of the part that is looked at are drawn; nothing of it is told where that is all.
+  function zoomed(data) {
+    const plot = document.querySelector("#plot-front .js-plotly-plot");
+    const shown = plot && plot._fullLayout;
+    if (!data || !shown || !shown.xaxis || !Object.keys(data).some((key) => /^[xy]axis\./.test(key))) return;
+    const ends = (axis) => axis.range.map((value) => Number((axis.type === "log" ? Math.pow(10, value) : value).toPrecision(10)));
+    const whole = shown.xaxis.autorange && shown.yaxis.autorange;
+    go((query) => set(query, "zoom", whole ? "" : [...ends(shown.xaxis), ...ends(shown.yaxis)].join(",")), true);
+  }
+
   window.nas_dashboard = { Page, Pick, Check, Range, Annotation, Copy };
 
   // -- looks
@@ -191,10 +223,22 @@
   function look() {
     const dark = theme() === "dark" || (theme() === "auto" && wish.matches);
     document.documentElement.dataset.theme = dark ? "dark" : "light";
-    return { dark, narrow: window.innerWidth < 600 };
+    const narrow = window.innerWidth < 600;
+    document.cookie = "nas_look=" + (dark ? "dark" : "light") + (narrow ? "-narrow" : "-wide") + "; path=/; SameSite=Strict; max-age=31536000";
+    return { dark, narrow };
   }
 
   let seen = look();
+
+  // What came with the first answer, if it is what would be drawn now.
+  const first = (() => {
+    const element = document.getElementById("first-page");
+    if (!element) return null;
+    const page = JSON.parse(element.textContent);
+    element.remove();
+    const here = page.place === window.location.pathname && page.search === window.location.search;
+    return here && page.look.dark === seen.dark && page.look.narrow === seen.narrow ? page : null;
+  })();
 
   function looked() {
     const now = look();
@@ -239,7 +283,8 @@
         if (pulse === null) pulse = word;
         seen = look();
         const same = before && before.dark === seen.dark && before.narrow === seen.narrow;
-        return same ? window.dash_clientside.no_update : seen;
+        if (same) return window.dash_clientside.no_update;
+        return first && !before ? Object.assign({ shown: first.pulse }, seen) : seen;
       },
       theme: function (clicks) {
         if (!clicks) return;

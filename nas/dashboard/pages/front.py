@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from dash import dcc, html
@@ -12,24 +12,35 @@ from dash import dcc, html
 from nas.dashboard.address import link
 from nas.dashboard.components import Check
 from nas.dashboard.elements import aria, figure, section, table, tiles
-from nas.dashboard.frames import Numbers
+from nas.dashboard.frames import Frame, Numbers
 from nas.dashboard.fronts import thinned
 from nas.dashboard.pages.front_controls import controls
 from nas.dashboard.pages.front_table import division, front_page, front_table
 from nas.dashboard.pages.study_head import study_head
-from nas.dashboard.selection import Division, Selection, selected
+from nas.dashboard.selection import Division, Selection, selected, within
 from nas.dashboard.view import Page, Tables, View
 from nas.figures import Lane, Layer, Mark, Scatter, explore_figure, hypervolume_figure
-from nas.figures.explore import Kind
+from nas.figures.scatter import Kind
 from nas.figures.style import hover_text
 from nas.front import description_of, values_of
 from nas.front_growth import growth
 from nas.pareto import Direction
 
 ROWS = 25
-MOST_DOMINATED = 4000
-MOST_LANE = 400
+MOST_DOMINATED = 1000
+"""Dominated trials in the whole picture, few enough to be drawn at once and sharply."""
+MOST_ZOOMED = 4000
+"""Dominated trials of the part that is looked at, and of the three-axes view: these are drawn by WebGL."""
+MOST_LANE = 200
 MOST_WORDS = 300
+_PLANE_WORDS = (
+    "Point at a dot for its numbers, click it for its network, draw a rectangle to filter the table; drag to zoom, "
+    "double-click to see everything again."
+)
+_SPACE_WORDS = (
+    "Drag to turn it, scroll to come nearer, point at a dot for its numbers, click it for its network. The limits "
+    "filter picture and table; what lacks a value stands on the wall of that axis. Rectangles are for two axes."
+)
 TABLES: Tables = {"front": front_table}
 
 
@@ -80,7 +91,8 @@ def _table(view: View) -> Any:
         tick = Check(
             label="compare", hint=f"compare {row[0]}", field="trial", value=row[0], checked=ticked, several=True
         )
-        cells.append([*([None] * (len(row) - 1)), html.Span([str(row[-1]), tick])])
+        study, _, number = row[0].rpartition(":")
+        cells.append([html.Span([dcc.Link(row[0], href=link("network", study, number)), tick], className="pair")])
     return table(shown, view.address, caption="Networks", cells=cells, empty="No trial to show; widen the limits.")
 
 
@@ -92,19 +104,14 @@ def _scatter(view: View, names: Sequence[str], selection: Selection, parts: Sequ
         made, left_out = _layers(view, name, selection, part)
         layers += made
         hidden_points += left_out
-        if selection.z is None and view.address.get("lanes") != "0":
+        if view.address.get("lanes") != "0":
             found, beyond = _lanes(view, name, selection, part)
             lanes, farther = lanes + found, farther + beyond
     marks = _marks(view, names[0], selection, layers) if view.address.get("models") != "0" else []
-    place = None
-    if selection.picked and selection.picked[0] in names and selection.z is None:
-        frame, number = view.queries.frame(selection.picked[0]), selection.picked[1]
-        if number < len(frame):
-            at = (frame.values(selection.x.metric)[number], frame.values(selection.y.metric)[number])
-            place = (float(at[0]), float(at[1])) if np.isfinite(at).all() else None
-    words = ["Point at a dot for its numbers, click it for its network, draw a rectangle to filter the table."]
+    words = [_SPACE_WORDS if selection.z else _PLANE_WORDS]
     if hidden_points:
-        words.append(f"Dominated and not drawn, as they lie among others: {hidden_points:,}.")
+        more = "" if selection.z else "; zoom in to see those of a part"
+        words.append(f"Dominated and not drawn, as they lie among others: {hidden_points:,}{more}.")
     if farther:
         words.append(f"Refused or failed beyond the edges: {farther:,}.")
     scatter = Scatter(
@@ -117,17 +124,42 @@ def _scatter(view: View, names: Sequence[str], selection: Selection, parts: Sequ
         selection.log_x,
         selection.log_y,
         selection.brush,
-        place,
+        selection.zoom,
+        _place(view, names, selection),
         names,
     )
     return scatter, " ".join(words)
+
+
+def _place(view: View, names: Sequence[str], selection: Selection) -> tuple[float, ...] | None:
+    """Return where the chosen trial lies, None where it has no place."""
+    if selection.picked is None or selection.picked[0] not in names:
+        return None
+    frame, number = view.queries.frame(selection.picked[0]), selection.picked[1]
+    if number >= len(frame):
+        return None
+    at = tuple(float(frame.values(objective.metric)[number]) for objective in selection.axes)
+    return at if np.isfinite(at).all() else None
+
+
+def _drawn(frame: Frame, selection: Selection, dominated: Any) -> Any:
+    """Return the dominated trials to draw: a few of all, and of the part that is looked at, as many as can be."""
+    x, y = frame.values(selection.x.metric), frame.values(selection.y.metric)
+    logs = {"log_x": selection.log_x, "log_y": selection.log_y}
+    if selection.z is not None:
+        return thinned(dominated, x, y, **logs, most=MOST_ZOOMED)
+    drawn = thinned(dominated, x, y, **logs, most=MOST_DOMINATED)
+    if selection.zoom is None:
+        return drawn
+    near = within(frame, selection, selection.zoom, dominated)
+    return np.union1d(drawn, thinned(near, x, y, **logs, most=MOST_ZOOMED))
 
 
 def _layers(view: View, name: str, selection: Selection, part: Division) -> tuple[list[Layer], int]:
     frame = view.queries.frame(name)
     x, y = frame.values(selection.x.metric), frame.values(selection.y.metric)
     z = frame.values(selection.z.metric) if selection.z else None
-    drawn = thinned(part.dominated, x, y, log_x=selection.log_x, log_y=selection.log_y, most=MOST_DOMINATED)
+    drawn = _drawn(frame, selection, part.dominated)
     groups: list[tuple[Kind, Any]] = [
         ("front", part.front),
         ("stopped", thinned(part.stopped, x, y, most=MOST_LANE)),
@@ -156,17 +188,27 @@ def _hovers(view: View, name: str, at: Any, selection: Selection) -> list[str]:
 
 def _lanes(view: View, name: str, selection: Selection, part: Division) -> tuple[list[Lane], int]:
     """Return those without a place in the plot near the trials that have one, and how many lie farther out."""
-    x = view.queries.frame(name).values(selection.x.metric)
-    placed = x[np.concatenate([part.front, part.dominated, part.stopped])]
+    frame = view.queries.frame(name)
+    x = frame.values(selection.x.metric)
+    z = frame.values(selection.z.metric) if selection.z else None
+    everywhere = np.concatenate([part.front, part.dominated, part.stopped])
     lanes: list[Lane] = []
     beyond = 0
-    for kind, at in (("infeasible", part.infeasible), ("failed", part.failed)):
-        if len(placed):
-            inside = (x[at] >= _near(placed)[0]) & (x[at] <= _near(placed)[1])
-            at, beyond = at[inside], beyond + int((~inside).sum())
+    groups: list[tuple[Literal["infeasible", "failed"], Any]] = [
+        ("infeasible", part.infeasible),
+        ("failed", part.failed),
+    ]
+    for kind, at in groups:
+        if z is not None:
+            at = at[np.isfinite(z[at])]
+        for values in (x,) if z is None else (x, z):
+            if len(everywhere):
+                low, high = _near(values[everywhere])
+                inside = (values[at] >= low) & (values[at] <= high)
+                at, beyond = at[inside], beyond + int((~inside).sum())
         if len(at):
             at = thinned(at, x, x, log_x=selection.log_x, most=MOST_LANE)
-            lanes.append(Lane(name, "failed" if kind == "failed" else "infeasible", at, x[at]))
+            lanes.append(Lane(name, kind, at, x[at], None if z is None else z[at]))
     return lanes, beyond
 
 
@@ -182,9 +224,16 @@ def _marks(view: View, name: str, selection: Selection, layers: Sequence[Layer])
     marks = view.queries.marks(view.queries.frame(name))
     if not layers or metric in ("trial", "epochs"):
         return []
-    x = np.concatenate([layer.x for layer in layers])
-    low, high = _near(x)
-    return [mark for mark in marks if metric in mark.values and low <= mark.values[metric] <= high][:60]
+    near = {metric: _near(np.concatenate([layer.x for layer in layers]))}
+    if selection.z is not None:
+        near[selection.z.metric] = _near(np.concatenate([layer.z for layer in layers if layer.z is not None]))
+
+    def beside(mark: Mark) -> bool:
+        return metric in mark.values and all(
+            low <= mark.values[name] <= high for name, (low, high) in near.items() if name in mark.values
+        )
+
+    return [mark for mark in marks if beside(mark)][:60]
 
 
 def _picked(view: View, selection: Selection) -> Any:

@@ -74,6 +74,7 @@ def _shown(view: View, frames: Sequence[Frame], selection: Selection) -> list[An
 
 def _limits(metrics: Sequence[str], frames: Sequence[Frame], selection: Selection) -> html.Details:
     sliders: list[Any] = []
+    axes = [objective.metric for objective in selection.axes]
     for name in metrics:
         if name in EXTRA:
             continue
@@ -82,14 +83,16 @@ def _limits(metrics: Sequence[str], frames: Sequence[Frame], selection: Selectio
         if not len(values) or values.min() == values.max():
             continue
         low, high = float(values.min()), float(values.max())
-        end = "low" if name in METRICS and METRICS[name].better == "max" else "high"
-        at = selection.limits.get(name, (None, None))[0 if end == "low" else 1]
-        words = f"{name} {'at least' if end == 'low' else 'at most'}"
+        natural = "low" if name in METRICS and METRICS[name].better == "max" else "high"
         log = low > 0 and high / low > 5
-        field = f"{'least' if end == 'low' else 'most'}.{name}"
-        sliders.append(
-            Range(label=words, field=field, low=low, high=high, log=log, value=at, unit=unit_of(name), end=end)
-        )
+        # of an axis both ends can be set: together the limits are a box, which three axes have no rectangle for
+        for end in ("low", "high") if name in axes else (natural,):
+            at = selection.limits.get(name, (None, None))[0 if end == "low" else 1]
+            words = f"{name} {'at least' if end == 'low' else 'at most'}"
+            field = f"{'least' if end == 'low' else 'most'}.{name}"
+            sliders.append(
+                Range(label=words, field=field, low=low, high=high, log=log, value=at, unit=unit_of(name), end=end)
+            )
     count = len(selection.limits)
     title = f"Limits ({count} set)" if count else "Limits"
     return html.Details(

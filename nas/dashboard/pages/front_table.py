@@ -13,6 +13,8 @@ from nas.dashboard.view import View
 from nas.front import description_of
 from nas.front_table import unit_of
 
+_MOST_COLUMNS = 6
+"""Metrics that a page of the table shows; its files have all."""
 _MOST_DESCRIBED = 2000
 """Rows of a file up to which networks are described; more are listed by their numbers."""
 
@@ -48,13 +50,21 @@ def _table(view: View, start: int, rows: int | None) -> Table:
     window = order[start : None if rows is None else start + rows]
     found = [(names[studies[row]], int(numbers[row])) for row in window]
     words = _descriptions(view, found) if len(found) <= _MOST_DESCRIBED else {}
-    columns = [Column("trial"), *(Column(name, unit_of(name) or "number") for name in metrics)]
+    kept = list(range(len(metrics))) if rows is None else _telling(values[window], len(axes))
+    columns = [Column("trial"), *(Column(metrics[at], unit_of(metrics[at]) or "number") for at in kept)]
     made = [
-        [f"{name}:{number}", *values[row].tolist(), words.get((name, number), "")]
+        [f"{name}:{number}", *values[row, kept].tolist(), words.get((name, number), "")]
         for row, (name, number) in zip(window, found, strict=True)
     ]
     links = [link("network", name, number) for name, number in found]
     return Table("front", [*columns, Column("network", long=True)], made, links, len(order), start)
+
+
+def _telling(values: Numbers, first: int) -> list[int]:
+    """Return the columns that a page shows: the `first`, then those with the most values, as many as are readable."""
+    known = np.isfinite(values).sum(axis=0)
+    others = sorted(range(first, values.shape[1]), key=lambda at: (-known[at], at))
+    return [*range(first), *sorted(others[: _MOST_COLUMNS - first])]
 
 
 def _order(

@@ -127,18 +127,24 @@ def _effect(view: View, sample: Sample, order: list[str], objective: Objective) 
     return section(
         "Effect of one choice",
         html.Div(Pick(label="choice", field="choice", options=options, value=path, default=""), className="controls"),
-        figure("effect", drawn, f"{objective.metric} by the values of {path}", view.look),
+        figure("effect", drawn, f"{objective.metric} by the values of {path or _MACRO}", view.look),
         note="A dot is a trial; boxes span the middle half. Other choices vary as well: this is a hint, no experiment.",
     )
 
 
 def _parallel(view: View, sample: Sample, order: list[str], objective: Objective) -> html.Section:
     paths = [path for path in order if len([v for v in sample.column(path) if v is not None]) > len(sample.numbers) / 3]
-    paths = (paths or order)[: 3 if view.look.narrow else _LINES]
+    narrow = view.look.narrow
+    paths = (paths or order)[: 2 if narrow else _LINES]
     columns = [_column(path, sample.column(path)) for path in paths]
     return section(
         "Trials across the choices",
-        figure("parallel", parallel_figure(columns, objective, sample.values), "trials across the choices", view.look),
+        figure(
+            "parallel",
+            parallel_figure(columns, objective, sample.values, narrow=narrow),
+            "trials across the choices",
+            view.look,
+        ),
         note="One line a trial. Drag along an axis to keep those that cross there.",
     )
 

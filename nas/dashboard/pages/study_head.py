@@ -33,7 +33,8 @@ def study_head(view: View, names: Sequence[str]) -> list[Any]:
 def _line(summary: StudySummary) -> html.Div:
     done, left = trained_of(summary), remaining(summary)
     counts = summary.counts
-    words = [f"{summary.name}: {state_of(summary)}, {done:,} of {summary.budget or '?'} trained"]
+    budget = f"{summary.budget:,}" if summary.budget else "?"
+    words = [f"{summary.name}: {state_of(summary)}, {done:,} of {budget} trained"]
     words += [
         f"{counts[state]:,} {state}"
         for state in ("running", "queued", "failed", "infeasible", "duplicate")
