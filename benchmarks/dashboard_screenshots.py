@@ -33,7 +33,7 @@ def take(page: Any, home: str, address: str, out: Path) -> None:
     from PIL import Image
 
     page.goto(home + address)
-    page.wait_for_selector("main h1")
+    page.wait_for_selector("#page h1")
     page.wait_for_function("() => !document.body.innerText.includes('Working it out')", timeout=60_000)
     page.wait_for_timeout(4000)
     page.screenshot(path=str(out))

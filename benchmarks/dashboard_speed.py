@@ -1,9 +1,11 @@
 """How quick the dashboard is on a store of 100,000 trials with 20 epochs each.
 
-Builds such a store (or takes one built before), starts the application on it and measures
+Builds such a store (or takes one built before), starts `nas dashboard` on it and measures
 
+  first paint  first-contentful-paint as headless Chromium reports it, where one is installed; the page's words are in
+               it. Beside it, when the words and when the trials of the picture are in the document; all from the
+               request on, in a browser without a cache, then again
   cold         the first page from a process that has read nothing yet, as the server's time
-  first paint  from the request to the drawn front in headless Chromium, where one is installed
   warm         the server's time for each interaction: median and worst of several
 
 and, as the peer, the way a report reads a study: every trial as a row (`Store.trials`), then the front.
@@ -16,119 +18,18 @@ Run:  python benchmarks/dashboard_speed.py [--store FILE] [--trials 100000] [--e
 from __future__ import annotations
 
 import argparse
-import json
-import random
+import re
 import shutil
-import sqlite3
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-STUDY = "large"
-STATES = (("complete", 0.70), ("stopped", 0.10), ("infeasible", 0.12), ("failed", 0.05), ("duplicate", 0.03))
-ARCHITECTURES = 400
-
-
-def build(path: Path, trials: int, epochs: int) -> None:
-    """Write the store: numbers that look like a search's, networks of the bundled space."""
-    from nas.settings import SearchSettings
-    from space import DesignSpace, cost, describe
-    from trials.store import Store
-
-    space, rng = DesignSpace.load("metaformer"), random.Random(0)
-    points: list[tuple[str, str, int, int, str, str]] = []
-    while len(points) < ARCHITECTURES:
-        arch = space.sample(rng)
-        if len(arch.stages) < 4:
-            continue
-        counts = cost(arch, 224)
-        extra = json.dumps({"description": describe(arch), "activations": counts.activations})
-        text, choices = arch.model_dump_json(exclude_defaults=True), json.dumps(dict(space.encode(arch)))
-        points.append((arch.id, text, counts.params, counts.macs, choices, extra))
-    settings = SearchSettings.make(study=STUDY, space="metaformer", budget=trials, cost_resolution=224)
-    with Store.open(path) as store:
-        study = store.create_study(
-            STUDY,
-            space=space.text,
-            config=settings.model_dump(mode="json"),
-            code_version="0",
-            data_fingerprint="0" * 16,
-        )
-    database = sqlite3.connect(path)
-    database.executescript("PRAGMA synchronous=OFF; PRAGMA cache_size=-200000;")
-    now = datetime.now(UTC).replace(tzinfo=None)
-    database.executemany(
-        "INSERT OR IGNORE INTO architecture (id, json, params, macs, created) VALUES (?,?,?,?,?)",
-        [(p[0], p[1], p[2], p[3], str(now)) for p in points],
-    )
-    rows = list(_trials(study.id, trials, epochs, points, rng, now))
-    database.executemany(f"INSERT INTO trial ({_TRIAL}) VALUES ({','.join('?' * 19)})", [row for row, _ in rows])
-    database.executemany(f"INSERT INTO measurement ({_MEASURED}) VALUES ({','.join('?' * 13)})", _measured(rows, now))
-    database.executemany(
-        "INSERT INTO epoch_metric (trial_id, epoch, metric, value, attempt, created) VALUES (?,?,?,?,1,?)",
-        _epochs(rows, epochs, now),
-    )
-    database.execute("UPDATE study SET trial_count=?", (trials,))
-    database.commit()
-    database.execute("ANALYZE")
-    database.close()
-
-
-_TRIAL = (
-    "id, study_id, number, state, attempt, reason, seed, sampler, arch_id, params, macs, choices, started, finished, "
-    "worker, epochs, extra, created, duplicate_of"
-)
-_MEASURED = (
-    "key, trial_id, arch_id, metric, value, unit, spread, device, circumstances, evaluator, version, seed, created"
-)
-
-
-def _trials(study: int, count: int, epochs: int, points: list[Any], rng: random.Random, now: datetime) -> Iterator[Any]:
-    states, weights = zip(*STATES, strict=True)
-    for number in range(count):
-        arch_id, _, params, macs, choices, extra = points[rng.randrange(len(points))]
-        state = rng.choices(states, weights)[0] if number else "complete"
-        reason = {
-            "infeasible": f"params {rng.randrange(10**7, 10**9):,} > 5,000,000",
-            "failed": f"training: loss is nan in epoch {rng.randrange(1, 20)}",
-            "duplicate": f"same network as trial {rng.randrange(max(number, 1))}",
-        }.get(state)
-        trained = state in ("complete", "stopped", "failed")
-        begun = now - timedelta(seconds=count - number)
-        factor = rng.lognormvariate(0, 0.5)
-        accuracy = 0.9 - 0.5 / (1 + macs * factor / 3e8) - rng.expovariate(20)
-        row = (
-            number + 1, study, number, state, int(trained), reason, number, "tpe", arch_id, int(params * factor),
-            int(macs * factor), choices, str(begun) if trained else None, str(begun + timedelta(seconds=30)),
-            f"vm:{number % 8}" if trained else None, epochs if trained else 0, extra, str(begun), None,
-        )  # fmt: skip
-        yield row, accuracy
-
-
-def _measured(rows: list[Any], now: datetime) -> Iterator[Any]:
-    circumstances = json.dumps({"device": "cpu", "split": "validation", "epochs": 20})
-    for row, accuracy in rows:
-        if row[3] in ("complete", "stopped"):
-            for metric, value, unit in (("accuracy", accuracy, "ratio"), ("loss", 2 - accuracy, "nats")):
-                yield (
-                    f"{row[0]:x}-{metric[0]}", row[0], row[8], metric, value, unit, None, "cpu", circumstances, "train",
-                    1, 0, str(now),
-                )  # fmt: skip
-
-
-def _epochs(rows: list[Any], epochs: int, now: datetime) -> Iterator[Any]:
-    moment = str(now)
-    for row, accuracy in rows:
-        for epoch in range(1, row[15] + 1):
-            yield row[0], epoch, "accuracy", accuracy * epoch / epochs, moment
-            yield row[0], epoch, "loss", 3.0 / epoch, moment
-
+from dashboard_store import STUDY, build
 
 INTERACTIONS = {
     "pulse (each second)": None,
@@ -136,6 +37,8 @@ INTERACTIONS = {
     "front": f"/front?study={STUDY}",
     "other axes": f"/front?study={STUDY}&x=params&y=loss",
     "three axes": f"/front?study={STUDY}&z=params",
+    "three axes, other limit": f"/front?study={STUDY}&z=params&least.accuracy={{value}}",
+    "zoom": f"/front?study={STUDY}&zoom=1e9,1e10,0.6,{{value}}",
     "a limit": f"/front?study={STUDY}&most.params={{value}}",
     "a brush": f"/front?study={STUDY}&brush=1e8,1e10,0.6,{{value}}",
     "all trials, a page on": f"/front?study={STUDY}&show=all&page={{count}}",
@@ -167,7 +70,8 @@ def measure(store: Path, times: int) -> float:
     with opened(store) as queries:
         app = create_app(queries)
         client = app.server.test_client()
-        client.get("/", base_url="http://127.0.0.1")
+        first = f"/front?study={STUDY}"
+        cold, _, work_cold = timed(lambda: client.get(first, base_url="http://127.0.0.1"), 1)
         cookie = next(c for c in client._cookies.values() if c.key.startswith("nas_csrf"))
         counter = iter(range(100, 10**6))
 
@@ -191,7 +95,6 @@ def measure(store: Path, times: int) -> float:
             assert answer.status_code == 200, answer.text
             assert "broke" not in answer.text, answer.text[:300]
 
-        cold, _, work_cold = timed(lambda: show(f"/front?study={STUDY}"), 1)
         print(f"{'cold: first front':<24}{cold:9.0f} ms, {work_cold:.0f} ms of the processor")
         for path in (f"/network/{STUDY}/0", f"/space?study={STUDY}"):
             show(path)  # PyTorch is loaded, background work is begun
@@ -220,39 +123,55 @@ def peer(store: Path) -> float:
         return timed(read, 1)[2]
 
 
-def paint(store: Path, shots: Path | None) -> None:
-    """Print the time from the request to the drawn front in a browser, from a server that has read nothing."""
-    from playwright.sync_api import sync_playwright
-    from waitress.server import create_server
+WATCH = """
+window.seen = {};
+new MutationObserver(() => {
+  const now = performance.now();
+  if (!seen.text && document.querySelector("main h1")) seen.text = now;
+  if (!seen.figure && document.querySelector("#plot-front .scatterlayer .trace")) seen.figure = now;
+}).observe(document, {childList: true, subtree: true});
+"""
+"""Notes when the page's words and when the trials of its picture are in the document."""
+PAINT = """() => new Promise((done) => new PerformanceObserver((list, observer) => {
+  const found = list.getEntriesByName("first-contentful-paint")[0];
+  if (found) { observer.disconnect(); done(found.startTime); }
+}).observe({type: "paint", buffered: true}))"""
 
-    from nas.dashboard.app import create_app
-    from nas.dashboard.serving import opened
+
+def paint(store: Path, shots: Path | None) -> None:
+    """Print what a browser reports of its first visit: to a server just started, and to one that runs."""
+    from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         print("first paint: no Chromium found, not measured")
         return
-    with opened(store) as queries, sync_playwright() as playwright:
-        server = create_server(create_app(queries).server, host="127.0.0.1", port=0, threads=6)
-        threading.Thread(target=server.run, daemon=True).start()
-        browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
-        )
-        page: Any = None
-        for words in ("server that has read nothing", "server that has read the study"):
-            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-            start = time.perf_counter()
-            page.goto(f"http://127.0.0.1:{server.effective_port}/front?study={STUDY}")
-            page.wait_for_selector("main h1")
-            told = time.perf_counter() - start
-            page.wait_for_selector("#plot-front .scatterlayer .trace")
-            drawn = time.perf_counter() - start
-            print(f"first paint in Chromium, {words}: page {told:.2f} s, figure {drawn:.2f} s")
-        if shots is not None:
-            page.wait_for_timeout(1500)
-            page.screenshot(path=str(shots / "large-front.png"))
+    command = [sys.executable, "-m", "nas", "dashboard", "--store", str(store), "--port", "0"]
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        begun = time.perf_counter()
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+            assert server.stderr is not None
+            line = server.stderr.readline()
+            home = re.search(r"http://[\d.]+:\d+", line)
+            assert home, line
+            print(f"{'server':<34}answers {time.perf_counter() - begun:.2f} s after its start")
+            print(f"{'visit':<34}{'first paint':>12}{'text':>9}{'figure':>9}   ms, as the browser reports them")
+            for words in ("server just started, no cache", "server that runs, no cache"):
+                context = browser.new_context(viewport={"width": 1280, "height": 900})
+                page = context.new_page()
+                page.add_init_script(WATCH)
+                for visit in (words, "  and again, with its cache"):
+                    page.goto(f"{home[0]}/front?study={STUDY}")
+                    page.wait_for_function("() => window.seen.figure", timeout=60_000)
+                    seen, first = page.evaluate("window.seen"), page.evaluate(PAINT)
+                    print(f"{visit:<34}{first:12.0f}{seen['text']:9.0f}{seen['figure']:9.0f}")
+                if shots is not None:
+                    page.screenshot(path=str(shots / "large-front.png"))
+                context.close()
+            server.send_signal(signal.SIGINT)
         browser.close()
-        server.close()
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -82,9 +83,15 @@ def _add(store: Store, study_id: int, arch: Architecture, **more: object) -> int
 
 
 @pytest.fixture
-def filled(tmp_path: Path) -> Path:
+def filled(tmp_path: Path, filled_once: Path) -> Path:
     """Path of a store whose study has 6 complete trials, 1 failed, 2 infeasible, 1 duplicate, 1 running, 1 queued."""
-    path = tmp_path / "store.db"
+    return Path(shutil.copy(filled_once, tmp_path / "store.db"))
+
+
+@pytest.fixture(scope="session")
+def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same store for the whole session; whoever writes to it takes a copy."""
+    path = tmp_path_factory.mktemp("filled") / "store.db"
     space = DesignSpace.load("tiny")
     settings = SearchSettings.make(study=STUDY, space="tiny", budget=10, limits=("params<=5M",), train_as="full")
     points = drawn(11)
