@@ -1,0 +1,20 @@
+"""Parameters as a proxy: larger networks are taken to be better."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from trials.zero_cost import Probe, ZeroCost
+
+
+class Params(ZeroCost):
+    """Count the learnable scalars of the point itself; no logarithm, no sign changed, nothing is built."""
+
+    kind: Literal["params"] = "params"
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[str, ...]] = ("params",)
+    paper: ClassVar[str] = "Baseline of White et al., A Deeper Look at Zero-Cost Proxies (NAS-Bench-Suite-Zero), 2022"
+
+    def score(self, probe: Probe) -> tuple[float]:
+        """Return the count."""
+        return (float(probe.cost.params),)
