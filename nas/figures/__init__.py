@@ -10,6 +10,7 @@ from nas.figures.explore import Lane, Layer, Scatter, explore_figure
 from nas.figures.front import Dot, Mark, front_figure
 from nas.figures.history import history_figure
 from nas.figures.hypervolume import hypervolume_figure
+from nas.figures.proxies import proxies_figure
 from nas.figures.stages import stages_figure
 from nas.figures.style import DARK, as_json, darkened
 
@@ -35,5 +36,6 @@ __all__ = [
     "hypervolume_figure",
     "importance_figure",
     "parallel_figure",
+    "proxies_figure",
     "stages_figure",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import ClassVar, Literal, cast
 
 import numpy as np
@@ -30,7 +31,9 @@ class AzNas(ZeroCost):
     kind: Literal["az_nas"] = "az_nas"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("az_expressivity", "az_progressivity", "az_trainability")
-    paper: ClassVar[str] = "Lee and Ham, AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search, arXiv:2403.19232"
+    paper: ClassVar[str] = (
+        "Lee and Ham, AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search, arXiv:2403.19232"
+    )
 
     def score(self, probe: Probe) -> tuple[float, float, float]:
         """Return the three scores of one batch of noise."""
@@ -38,8 +41,8 @@ class AzNas(ZeroCost):
         if not all(bool(each.isfinite().all()) for each in features):
             raise ProxyError("az_nas: the features are not finite")
         entropies = [spectral_entropy(each.detach()) for each in features]
-        rises = [after - before for before, after in zip(entropies, entropies[1:], strict=False)]
-        trained = [balance(jacobian_norm(x, y)) for x, y in zip(features, features[1:], strict=False)]
+        rises = [after - before for before, after in pairwise(entropies)]
+        trained = [balance(jacobian_norm(x, y)) for x, y in pairwise(features)]
         return math.fsum(entropies), min(rises), math.fsum(trained) / len(trained)
 
     @classmethod
@@ -94,5 +97,3 @@ def mean_ranks(values: Scores | Sequence[float]) -> Scores:
     _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return (ends - (counts - 1) / 2)[inverse]
-
-

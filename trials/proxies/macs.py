@@ -8,7 +8,7 @@ from trials.zero_cost import Probe, ZeroCost
 
 
 class Macs(ZeroCost):
-    """Count the multiply-accumulates of the point itself at the job's cost resolution; no logarithm, no sign changed, nothing is built."""
+    """Count the multiply-accumulates of the point itself at the job's cost resolution; nothing is built."""
 
     kind: Literal["macs"] = "macs"
     version: ClassVar[int] = 1

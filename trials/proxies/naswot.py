@@ -45,7 +45,7 @@ class Naswot(ZeroCost):
 
 
 def kernel(codes: list[Tensor], count: int) -> Tensor:
-    """Return the number of bits in which each two of `count` images agree, over all codes [count, bits]: [count, count]."""
+    """Return in how many bits each two of `count` images agree, over all codes [count, bits]: [count, count]."""
     total = torch.zeros(count, count, dtype=torch.float64)
     for code in codes:
         signs = code.float() * 2 - 1

@@ -8,7 +8,7 @@ from trials.zero_cost import Probe, ZeroCost
 
 
 class Params(ZeroCost):
-    """Count the learnable scalars of the point itself; no logarithm, no sign changed, nothing is built."""
+    """Count the learnable scalars of the point itself; nothing is built."""
 
     kind: Literal["params"] = "params"
     version: ClassVar[int] = 1

@@ -27,19 +27,22 @@ class ZenScore(ZeroCost):
     standard normal without biases; residual links, squeeze-and-excitation and layer scales are left out, as there.
     A batch norm contributes the log of the root of its mean batch variance over channels, in train mode. So do other
     norms: layer norms with the variance over the channels of a position, norms of a whole map with that of an image,
-    RMS norms with their mean square. Larger is better.
+    RMS norms with their mean square. In double precision, since unnormalised gates make large numbers. Larger is
+    better.
     """
 
     kind: Literal["zen_score"] = "zen_score"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("zen_score",)
-    paper: ClassVar[str] = "Lin et al., Zen-NAS: A Zero-Shot NAS for High-Performance Image Recognition, arXiv:2102.01063"
+    paper: ClassVar[str] = (
+        "Lin et al., Zen-NAS: A Zero-Shot NAS for High-Performance Image Recognition, arXiv:2102.01063"
+    )
 
     def score(self, probe: Probe) -> tuple[float]:
         """Return the score of one batch of noise."""
-        network = bare(cast("Network", probe.network()))
+        network = bare(cast("Network", probe.network())).double()
         gaussian(network)
-        noise = probe.noise(2 * self.batch_size)
+        noise = probe.noise(2 * self.batch_size).double()
         x, e = noise[: self.batch_size], noise[self.batch_size :]
         divided: list[float] = []
         with torch.no_grad():
