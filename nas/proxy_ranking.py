@@ -99,5 +99,5 @@ def _bands(macs: Array, count: int) -> list[tuple[str, NDArray[np.bool_]]]:
         if len(part):
             inside = np.zeros(len(macs), dtype=bool)
             inside[part] = True
-            found.append((f"{short(macs[part[0]])} to {short(macs[part[-1]])}", inside))
+            found.append((f"{short(float(macs[part[0]]))} to {short(float(macs[part[-1]]))}", inside))
     return found

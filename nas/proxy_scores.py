@@ -142,7 +142,7 @@ class ProxyScores:
         """Return what the proxy ranks a population by, [N], NaN where a network has no score; `macs` is [N]."""
         known = ~np.isnan(np.stack(list(self.columns.values()))).any(axis=0)
         out = np.full(len(macs), np.nan)
-        columns = {name: column[known] for name, column in (self.columns | {"macs": macs}).items()}
+        columns = {name: column[known] for name, column in {**self.columns, "macs": macs}.items()}
         if known.any():
             out[known] = proxy(self.kind).rank(columns)
         return out
@@ -153,7 +153,7 @@ def score_population(population: Population, names: Sequence[str], tick: Tick = 
 
     Raises:  NasError for an unknown proxy.
     """
-    return [_scored(population, proxy(name)(), tick) for name in names]
+    return [_scored(population, proxy(name).model_validate({}), tick) for name in names]
 
 
 def proxy_names() -> list[str]:
@@ -192,4 +192,4 @@ def _population(
 
 def _any() -> tuple[Evaluator, ...]:
     """Return what a job must have and a proxy does not look at."""
-    return (proxy("macs")(),)
+    return (proxy("macs").model_validate({}),)

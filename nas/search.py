@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from nas.driver import Driver, SearchError
@@ -17,9 +17,12 @@ from nas.point_costs import point_costs
 from nas.preparation import Preparation, default_device, prepare, restore
 from nas.proposing import Proposer
 from nas.samplers import sampler
+from nas.scored_costs import scored_costs
 from nas.settings import SearchSettings
 from nas.start_points import StartPoint, start_points
 from nas.suggestions import Suggestions
+from nas.warm_points import WarmStart
+from nas.warm_start import warm_starts, warmed
 from space import DesignSpace
 from trials.rows import StudyRow
 from trials.store import Store
@@ -77,6 +80,9 @@ def run_search(
     design = DesignSpace.load(settings.space)
     prepared = prepare(settings, design)
     starts = start_points(settings.start_from, store, prepared.space, prepared.admission)
+    executor = executor or executor_for(prepared.settings)
+    if prepared.settings.warm_start is not None:
+        prepared = _warmed(prepared, prepared.settings.warm_start, starts, executor, on_event)
     study = store.create_study(
         settings.study,
         space=design.text,
@@ -113,6 +119,15 @@ def resume_search(
     return _run(store, row, prepared, starts, executor, on_event, resumed=True)
 
 
+def _warmed(
+    prepared: Preparation, warm: WarmStart, starts: list[StartPoint], executor: Executor, emit: Listener
+) -> Preparation:
+    """Return the search with the points of its warm start chosen."""
+    with interruptible() as check, executor:
+        points = warmed(prepared, warm, executor, emit, [start.arch for start in starts], check)
+    return replace(prepared, settings=prepared.settings.model_copy(update={"warm_points": points}))
+
+
 def _run(
     store: Store,
     study: StudyRow,
@@ -125,6 +140,7 @@ def _run(
 ) -> Result:
     begin = time.monotonic()
     settings, interrupted = prepared.settings, False
+    starts = [*starts, *warm_starts(settings)]
     executor = executor or executor_for(settings)
     with store.lease(study.name):
         driver = _driver(store, study, prepared, starts, executor, emit)
@@ -169,6 +185,8 @@ def _driver(
     settings = prepared.settings
     chosen = sampler(settings.sampler)
     known = point_costs(prepared.admission, settings.objectives)
+    if settings.features:
+        known = scored_costs(known, prepared)
     suggestions = Suggestions(prepared.space, chosen, settings.objectives, settings.limits, settings.seed, known)
     proposer = Proposer(
         suggestions,

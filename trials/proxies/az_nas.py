@@ -80,7 +80,7 @@ def jacobian_norm(x: Tensor, y: Tensor) -> float:
     """Return the spectral norm of the estimated Jacobian between the channels of x and of y = f(x), [N, C, H, W]."""
     signs = torch.randint_like(y, 2) * 2 - 1
     (back,) = torch.autograd.grad(y, x, signs, retain_graph=True)
-    back = F.adaptive_avg_pool2d(back, y.shape[2:]) if back.shape[2:] != y.shape[2:] else back
+    back = F.adaptive_avg_pool2d(back, (y.shape[2], y.shape[3])) if back.shape[2:] != y.shape[2:] else back
     left, right = (each.double().transpose(0, 1).flatten(1) for each in (back, signs))
     return float(torch.linalg.matrix_norm(left @ right.T / right.shape[1], ord=2))
 
