@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Literal
 
 from space.errors import NasError, nearest
@@ -30,13 +32,20 @@ class Measured:
 
 
 class Metrics(Mapping[str, Metric]):
-    """Metrics by name: those that are known here, and those of the zero-cost proxies, found on first need."""
+    """Metrics by name: those that are known here, and those of the zero-cost proxies, found on first need.
+
+    A proxy's metrics begin with its name, so that for other names no proxy, nor PyTorch, is imported.
+    """
 
     def __init__(self, *known: Metric) -> None:
         self._known = {each.name: each for each in known}
 
     def __getitem__(self, name: str) -> Metric:
-        return self._known[name] if name in self._known else self._all[name]
+        if name in self._known:
+            return self._known[name]
+        if not any(str(name).startswith(each.name) for each in iter_modules(import_module("trials.proxies").__path__)):
+            raise KeyError(name)
+        return self._all[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all)

@@ -75,7 +75,11 @@ def _root(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-@app.command("list", epilog=examples("nas proxies list", "nas proxies list --json"))
+@app.command(
+    "list",
+    short_help="List the proxies, their metrics and papers.",
+    epilog=examples("nas proxies list", "nas proxies list --json"),
+)
 def list_(json: JsonOption = False) -> None:
     """List the proxies with their metrics and papers; a metric can be an objective of a search."""
     from nas.tables import Column
@@ -99,6 +103,7 @@ def list_(json: JsonOption = False) -> None:
 
 @app.command(
     cls=Repeating,
+    short_help="Judge proxies by networks that were trained.",
     epilog=examples(
         "nas proxies rank --study STUDY",
         "nas proxies rank --curves benchmarks/curves/digits.json.gz --figure proxies.html",

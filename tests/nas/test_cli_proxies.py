@@ -57,7 +57,7 @@ def test_list_names_every_proxy_with_its_paper(nas) -> None:
     assert [line.split()[0] for line in ran.out.splitlines()[1:]] == list(proxies())
     rows = json.loads(nas("proxies", "list", "--json").out)
     assert {row["proxy"] for row in rows} == set(proxies())
-    assert next(row for row in rows if row["proxy"] == "az_nas")["metrics"][0] == "az_expressivity"
+    assert next(row for row in rows if row["proxy"] == "az_nas")["metrics"][0] == "az_nas_expressivity"
     assert all(row["computes"].endswith(".") for row in rows)
 
 

@@ -162,12 +162,12 @@ def test_unknown_proxies_are_refused_before_anything_is_stored(store: Store, cha
 
 
 def test_a_search_for_scores_alone_trains_nothing(store: Store) -> None:
-    searched(store, settings(objectives=("naswot", "az_trainability:max", "macs"), evaluators=(), budget=2))
+    searched(store, settings(objectives=("naswot", "az_nas_trainability:max", "macs"), evaluators=(), budget=2))
     kept = SearchSettings.make(**store.study("s").config)
     assert [each.kind for each in kept.evaluators] == ["az_nas", "naswot"]
     for row in store.trials(store.study("s").id):
         assert row.state == "complete"
-        assert set(row.values) == {"naswot", "az_expressivity", "az_progressivity", "az_trainability"}
+        assert set(row.values) == {"naswot", "az_nas_expressivity", "az_nas_progressivity", "az_nas_trainability"}
 
 
 def test_scores_stand_beside_the_accuracy(store: Store) -> None:

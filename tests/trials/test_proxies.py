@@ -213,7 +213,7 @@ def test_az_nas_estimates_the_jacobian_of_a_block():
 def test_az_nas_sums_the_logarithms_of_ranks():
     assert mean_ranks([3.0, 1.0, 3.0, 9.0]).tolist() == [2.5, 1.0, 2.5, 4.0]
     columns = {
-        "az_expressivity": np.array([1.0, 2.0]), "az_progressivity": np.array([5.0, 4.0]),
-        "az_trainability": np.array([-1.0, -0.5]), "macs": np.array([1e9, 2e9]),
+        "az_nas_expressivity": np.array([1.0, 2.0]), "az_nas_progressivity": np.array([5.0, 4.0]),
+        "az_nas_trainability": np.array([-1.0, -0.5]), "macs": np.array([1e9, 2e9]),
     }  # fmt: skip
     assert AzNas.rank(columns) == pytest.approx([3 * math.log(0.5), math.log(0.5)])

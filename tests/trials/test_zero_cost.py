@@ -2,6 +2,8 @@
 
 import math
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -50,6 +52,7 @@ def test_every_proxy_scores_any_point_and_repeats(points, kind):
     member = proxy(kind)
     assert member.__module__ == f"trials.proxies.{kind}"
     assert member.version >= 1
+    assert all(name.startswith(kind) for name in member.metrics)
     assert "Baseline" in member.paper or "arXiv:" in member.paper
     for point in points:
         before = torch.get_rng_state()
@@ -71,10 +74,20 @@ def test_all_are_found_and_their_metrics_known():
     assert set(scores()) <= set(METRICS)
     assert METRICS["naswot"].better == "max"
     assert METRICS["macs"].better == "min"  # what is counted stays what it was
-    assert metric("az_expressivity").unit == ""
+    assert metric("az_nas_expressivity").unit == ""
     assert len(METRICS) == len(list(METRICS)) == len({*METRICS})
     with pytest.raises(NasError, match=r"proxy: 'naswat' is unknown, .* did you mean 'naswot'"):
         proxy("naswat")
+
+
+def test_names_that_no_proxy_begins_load_no_proxy():
+    code = (
+        "import sys; from trials.measurement import METRICS; "
+        "assert 'train_loss' not in METRICS and METRICS['macs'].unit == 'count'; "
+        "assert 'torch' not in sys.modules; assert 'naswot' in METRICS and 'torch' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_counts_are_of_the_point_and_everything_else_of_its_twin(points):

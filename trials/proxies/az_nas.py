@@ -21,16 +21,16 @@ class AzNas(ZeroCost):
 
     arXiv:2403.19232, sec. 3. Features f_l are the outputs of the stem and of each block, given standard normal images;
     what leads into a stage belongs to the stage's first block. Batch norms see the batch, weights start as in training.
-    az_expressivity: sum over l of the entropy (nats) of the normalised spectrum of the channels' covariance.
-    az_progressivity: least rise of that entropy from one block to the next.
-    az_trainability: mean over blocks of 2 - s - 1 / s, s the spectral norm of the block's Jacobian between channels,
+    az_nas_expressivity: sum over l of the entropy (nats) of the normalised spectrum of the channels' covariance.
+    az_nas_progressivity: least rise of that entropy from one block to the next.
+    az_nas_trainability: mean over blocks of 2 - s - 1 / s, s the spectral norm of a block's Jacobian between channels,
     estimated by sending random signs back; positions of the input are averaged to those of the output.
     Ranking: the sum over the four of log(rank / N), rank 1 the worst. Larger is better throughout.
     """
 
     kind: Literal["az_nas"] = "az_nas"
     version: ClassVar[int] = 1
-    metrics: ClassVar[tuple[str, ...]] = ("az_expressivity", "az_progressivity", "az_trainability")
+    metrics: ClassVar[tuple[str, ...]] = ("az_nas_expressivity", "az_nas_progressivity", "az_nas_trainability")
     paper: ClassVar[str] = (
         "Lee and Ham, AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search, arXiv:2403.19232"
     )
