@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from nas.driver import Driver, SearchError
 from nas.events import Finished, Listener, Notice, Started, silent
-from nas.executors import Executor, Inline, RayPool
+from nas.executors import Executor, Inline, RayPool, Shared
 from nas.front import FrontPoint, front_points
 from nas.interrupts import interruptible
 from nas.point_costs import point_costs
@@ -80,9 +80,6 @@ def run_search(
     design = DesignSpace.load(settings.space)
     prepared = prepare(settings, design)
     starts = start_points(settings.start_from, store, prepared.space, prepared.admission)
-    executor = executor or executor_for(prepared.settings)
-    if prepared.settings.warm_start is not None:
-        prepared = _warmed(prepared, prepared.settings.warm_start, starts, executor, on_event)
     study = store.create_study(
         settings.study,
         space=design.text,
@@ -119,15 +116,6 @@ def resume_search(
     return _run(store, row, prepared, starts, executor, on_event, resumed=True)
 
 
-def _warmed(
-    prepared: Preparation, warm: WarmStart, starts: list[StartPoint], executor: Executor, emit: Listener
-) -> Preparation:
-    """Return the search with the points of its warm start chosen."""
-    with interruptible() as check, executor:
-        points = warmed(prepared, warm, executor, emit, [start.arch for start in starts], check)
-    return replace(prepared, settings=prepared.settings.model_copy(update={"warm_points": points}))
-
-
 def _run(
     store: Store,
     study: StudyRow,
@@ -138,25 +126,16 @@ def _run(
     *,
     resumed: bool,
 ) -> Result:
-    begin = time.monotonic()
-    settings, interrupted = prepared.settings, False
-    starts = [*starts, *warm_starts(settings)]
-    executor = executor or executor_for(settings)
+    executor = executor or executor_for(prepared.settings)
     with store.lease(study.name):
-        driver = _driver(store, study, prepared, starts, executor, emit)
-        emit(_started(store, settings, driver, executor, resumed=resumed))
-        for text in (*prepared.notices, *(start.notice for start in starts if not resumed and start.notice)):
-            emit(Notice(text))
-        try:
-            if driver.needs_workers:
-                with interruptible() as check, executor:
-                    driver.run(check)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            store.requeue(study.id)
-        result = _result(store, study, settings, driver, time.monotonic() - begin, interrupted=interrupted)
-    if interrupted:
+        warm = prepared.settings.warm_start
+        if warm is None or prepared.settings.warm_points is not None:
+            result = _search(store, study, prepared, starts, executor, emit, resumed=resumed)
+        else:
+            with executor:
+                prepared = _warmed(store, prepared, warm, starts, executor, emit)
+                result = _search(store, study, prepared, starts, Shared(executor), emit, resumed=resumed)
+    if result.interrupted:
         emit(Notice(f"interrupted after {result.done} of {result.budget} trials; nas resume {study.name} goes on"))
     emit(
         Finished(
@@ -172,6 +151,50 @@ def _run(
         )
     )
     return result
+
+
+def _warmed(
+    store: Store,
+    prepared: Preparation,
+    warm: WarmStart,
+    starts: list[StartPoint],
+    executor: Executor,
+    emit: Listener,
+) -> Preparation:
+    """Return the search with the points of its warm start chosen, and store them with the study."""
+    with interruptible() as check:
+        points = warmed(prepared, warm, executor, emit, [start.arch for start in starts], check)
+    settings = prepared.settings.model_copy(update={"warm_points": points})
+    store.update_config(settings.study, settings.model_dump(mode="json"))
+    return replace(prepared, settings=settings)
+
+
+def _search(
+    store: Store,
+    study: StudyRow,
+    prepared: Preparation,
+    starts: list[StartPoint],
+    executor: Executor,
+    emit: Listener,
+    *,
+    resumed: bool,
+) -> Result:
+    begin = time.monotonic()
+    settings, interrupted = prepared.settings, False
+    starts = [*starts, *warm_starts(settings)]
+    driver = _driver(store, study, prepared, starts, executor, emit)
+    emit(_started(store, settings, driver, executor, resumed=resumed))
+    for text in (*prepared.notices, *(start.notice for start in starts if not resumed and start.notice)):
+        emit(Notice(text))
+    try:
+        if driver.needs_workers:
+            with interruptible() as check, executor:
+                driver.run(check)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        store.requeue(study.id)
+    return _result(store, study, settings, driver, time.monotonic() - begin, interrupted=interrupted)
 
 
 def _driver(

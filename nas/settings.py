@@ -49,7 +49,7 @@ class SearchSettings(BaseModel):
     warm_start: WarmStart | None = None
     """Score random points by a zero-cost proxy first, and train the best of them first."""
     warm_points: WarmPoints | None = None
-    """What the warm start came to; set when the study is made."""
+    """What the warm start came to; None until it is over."""
     features: tuple[str, ...] = ()
     """Zero-cost proxies whose scores a sampler's predictor may look at."""
     train_as: Literal["full", "proxy"] | None = None

@@ -155,9 +155,9 @@ def _scores(
             continue
         executor.wait(heed)
         now = time.monotonic()
-        if now - said > TELL_EVERY and done < len(points):
+        if now - said > TELL_EVERY and 0 < done < len(points):
             said = now
-            left = (now - begin) / max(done, 1) * (len(points) - done)
+            left = (now - begin) / done * (len(points) - done)
             emit(Notice(f"warm start: {done} of {len(points)} points scored, about {left:.0f} s left"))
     return columns, failures
 

@@ -97,6 +97,45 @@ def test_a_resumed_search_scores_nothing_again(store: Store, monkeypatch: pytest
     assert [origin for _, origin in first] == ["proxy:params", "proxy:params", None, None]
 
 
+def test_a_search_interrupted_while_it_scores_scores_anew_and_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def score(self: Naswot, probe: Any) -> tuple[float]:
+        calls.append(probe.arch.id)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return (1.0,)
+
+    monkeypatch.setattr(Naswot, "score", score)
+    with pytest.raises(KeyboardInterrupt):
+        searched(store, settings(warm_start="proxy:naswot:6", budget=2))
+    assert store.trials(store.study("s").id) == []
+    result = resume_search(store, "s", executor=Inline())
+    assert (result.done, len(calls), calls[3:6]) == (2, 9, calls[:3])
+    assert store.trials(store.study("s").id)[0].origin == "proxy:naswot"
+
+
+def test_one_start_of_the_workers_serves_both_parts(store: Store) -> None:
+    class Counted(Inline):
+        """Counts its starts and ends."""
+
+        entered = left = 0
+
+        def __enter__(self) -> Any:
+            self.entered += 1
+            return super().__enter__()
+
+        def __exit__(self, *given: object) -> None:
+            self.left += 1
+            super().__exit__(*given)
+
+    pool = Counted()
+    run_search(store, settings(warm_start="proxy:macs:4", budget=2), executor=pool)
+    assert (pool.entered, pool.left) == (1, 1)
+
+
 def test_points_without_a_score_are_counted_and_the_search_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
