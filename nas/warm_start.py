@@ -1,6 +1,6 @@
 """Warm start: score many random points by a zero-cost proxy, and train the best of them first.
 
-Source:  Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS, arXiv:2101.08134, sec. 3.3.
+Source:  Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS, arXiv:2101.08134 (zero-cost warm-up).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class Fisher(ZeroCost):
     """log of the summed saliency of channels: half the mean square of activation times gradient (arXiv:1801.05787).
 
     For channel c of a layer's output a, with n images whose losses are L_n: sum_n (sum over positions of
-    a_nc dL_n/da_nc)^2 / 2n (eq. 12 there; summed over a network in arXiv:1906.04113 and arXiv:2101.08134, sec. 3.2).
+    a_nc dL_n/da_nc)^2 / 2n (summed over a network in arXiv:1906.04113 and arXiv:2101.08134).
     Layers are convolutions and linear layers. Windows and heads that stand in the place of images count as positions
     of theirs; outputs that no image enters do not count. Batch norms see the batch, so that an image's loss is taken
     to depend on its own activations alone. Larger is better.
@@ -25,7 +25,9 @@ class Fisher(ZeroCost):
     kind: Literal["fisher"] = "fisher"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("fisher",)
-    paper: ClassVar[str] = "Theis et al., Faster gaze prediction with Fisher pruning, arXiv:1801.05787"
+    paper: ClassVar[str] = (
+        "Theis et al., Faster gaze prediction with dense networks and Fisher pruning, arXiv:1801.05787"
+    )
 
     def score(self, probe: Probe) -> tuple[float]:
         """Return the logarithm of the summed saliency."""

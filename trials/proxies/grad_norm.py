@@ -11,7 +11,7 @@ from trials.zero_cost import Probe, ZeroCost, cross_entropy, log_sum
 
 
 class GradNorm(ZeroCost):
-    """log of the sum over layers of the Euclidean norm of the gradient of their weights (arXiv:2101.08134, sec. 3.1).
+    """log of the sum over layers of the Euclidean norm of the gradient of their weights (arXiv:2101.08134).
 
     Of the loss on one batch; layers are convolutions and linear layers. Batch norms see the batch. Larger is better.
     """

@@ -13,7 +13,7 @@ class Macs(ZeroCost):
     kind: Literal["macs"] = "macs"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("macs",)
-    paper: ClassVar[str] = "Baseline of White et al., A Deeper Look at Zero-Cost Proxies (NAS-Bench-Suite-Zero), 2022"
+    paper: ClassVar[str] = "Baseline, as in Krishnakumar et al., NAS-Bench-Suite-Zero, arXiv:2210.03230"
 
     def score(self, probe: Probe) -> tuple[float]:
         """Return the count."""

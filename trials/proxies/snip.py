@@ -11,14 +11,16 @@ from trials.zero_cost import Probe, ZeroCost, cross_entropy, log_sum
 class Snip(ZeroCost):
     """log of the sum of |weight * gradient| over all weights, of the loss on one batch (arXiv:1810.02340, sec. 4.1).
 
-    Summed over a network as in arXiv:2101.08134, sec. 3.2. Weights are those of convolutions and linear layers; batch
+    Summed over a network as in arXiv:2101.08134. Weights are those of convolutions and linear layers; batch
     norms see the batch, other norms are as ever. Larger is better.
     """
 
     kind: Literal["snip"] = "snip"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("snip",)
-    paper: ClassVar[str] = "Lee et al., SNIP: Single-shot Network Pruning, arXiv:1810.02340"
+    paper: ClassVar[str] = (
+        "Lee et al., SNIP: Single-shot Network Pruning based on Connection Sensitivity, arXiv:1810.02340"
+    )
 
     def score(self, probe: Probe) -> tuple[float]:
         """Return the logarithm of the summed saliency."""

@@ -19,9 +19,9 @@ from trials.zero_cost import TINY, Probe, ProxyError, ZeroCost, log_sum
 class Synflow(ZeroCost):
     """log of the sum over weights of |w dR/dw|, R the summed outputs of the network of all |w| on an image of ones.
 
-    arXiv:2006.05467, eq. 4, summed over a network as in arXiv:2101.08134, sec. 3.2. R is the flow through the product
-    of the weights' magnitudes, so normalisations are left out and activations, which let positive signals of ReLU
-    networks pass, are the identity whatever their kind (squared ones too). In double precision; what stem and blocks
+    arXiv:2006.05467, summed over a network as in arXiv:2101.08134. R is the flow through the product of the weights'
+    magnitudes, so normalisations are left out and activations, which let positive signals of ReLU networks pass, are
+    the identity whatever their kind (squared ones too). In double precision; what stem and blocks
     write is brought to a mean of 1, and the logarithm of what it was divided by is added to the score. This changes
     nothing in a network of linear maps, and keeps the flow finite where blocks multiply signals, as gates do. Weights
     are those of convolutions and linear layers. Larger is better.
@@ -30,7 +30,10 @@ class Synflow(ZeroCost):
     kind: Literal["synflow"] = "synflow"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("synflow",)
-    paper: ClassVar[str] = "Tanaka et al., Pruning neural networks without any data (SynFlow), arXiv:2006.05467"
+    paper: ClassVar[str] = (
+        "Tanaka et al., Pruning neural networks without any data by iteratively conserving synaptic flow, "
+        "arXiv:2006.05467"
+    )
 
     def score(self, probe: Probe) -> tuple[float]:
         """Return the logarithm of the summed flow."""

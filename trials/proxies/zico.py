@@ -17,14 +17,16 @@ from trials.zero_cost import Probe, ProxyError, ZeroCost, cross_entropy
 class Zico(ZeroCost):
     """Sum over layers of log of the sum over weights of mean / deviation of |gradient| over batches.
 
-    arXiv:2301.11300, eq. 17. Layers are convolutions and linear layers; weights whose gradient is the same on every
+    arXiv:2301.11300, sec. 3. Layers are convolutions and linear layers; weights whose gradient is the same on every
     batch, and layers of such weights alone, do not count. Batch norms see the batch. Larger is better.
     """
 
     kind: Literal["zico"] = "zico"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("zico",)
-    paper: ClassVar[str] = "Li et al., ZiCo: Zero-shot NAS via Inverse Coefficient of Variation, arXiv:2301.11300"
+    paper: ClassVar[str] = (
+        "Li et al., ZiCo: Zero-shot NAS via Inverse Coefficient of Variation on Gradients, arXiv:2301.11300"
+    )
     batches: Annotated[int, Field(ge=2, le=64)] = 2
     """Batches between which gradients are compared; the paper takes two."""
 
