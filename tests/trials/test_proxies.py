@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from space.layers import LayerNorm2d, Pointwise, SquaredReLU
-from trials.proxies.az_nas import AzNas, balance, jacobian_norm, mean_ranks, spectral_entropy
+from trials.proxies.az_nas import AzNas, balance, in_cells, jacobian_norm, mean_ranks, spectral_entropy
 from trials.proxies.fisher import Fisher, channel_saliency
 from trials.proxies.grad_norm import GradNorm
 from trials.proxies.jacob_cov import JacobCov, K, correlation, spectrum_score
@@ -204,10 +204,19 @@ def test_az_nas_estimates_the_jacobian_of_a_block():
     matrix = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.5, 0.3], [0.0, 0.0, 0.1]])
     y = torch.einsum("dc,nchw->ndhw", matrix, x)
     assert jacobian_norm(x, y) == pytest.approx(2.0, rel=0.05)
-    halved = F.avg_pool2d(x, 2) * 4  # sums of 2 x 2 pixels: each pixel's gradient is that of its sum
-    assert jacobian_norm(x, halved) == pytest.approx(1.0, rel=0.1)
+    halved = F.avg_pool2d(x, 2) * 4  # each of the four pixels of a cell passes on the whole signal: root of 4
+    assert jacobian_norm(x, halved) == pytest.approx(2.0, rel=0.05)
     assert (balance(1.0), balance(2.0), balance(0.5)) == (0.0, -0.5, -0.5)
     assert math.isfinite(balance(0.0))
+
+
+def test_cells_hold_all_pixels_and_are_filled_up_with_zeros():
+    x = torch.arange(1.0, 8.0).expand(1, 1, 7, 7)
+    cells = in_cells(x, 4, 4)
+    assert cells.shape == (1, 4, 4, 4)
+    assert float(cells.sum()) == float(x.sum())
+    assert torch.equal(in_cells(x, 7, 7), x)
+    assert in_cells(x, 14, 14).shape == (1, 1, 14, 14)
 
 
 def test_az_nas_sums_the_logarithms_of_ranks():

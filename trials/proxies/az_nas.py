@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from space.build import Network, NetworkStage
@@ -20,11 +20,12 @@ class AzNas(ZeroCost):
     """Expressivity, progressivity and trainability of a network; a population is ranked by these and its MACs.
 
     arXiv:2403.19232, sec. 3. Features f_l are the outputs of the stem and of each block, given standard normal images;
-    what leads into a stage belongs to the stage's first block. Batch norms see the batch, weights start as in training.
+    what leads into a stage belongs to the stage's first block. Batch norms see the batch; weights of convolutions and
+    linear layers are drawn normal with variance 2 / fan-in, biases 0, as in the authors' code.
     az_nas_expressivity: sum over l of the entropy (nats) of the normalised spectrum of the channels' covariance.
     az_nas_progressivity: least rise of that entropy from one block to the next.
     az_nas_trainability: mean over blocks of 2 - s - 1 / s, s the spectral norm of a block's Jacobian between channels,
-    estimated by sending random signs back; positions of the input are averaged to those of the output.
+    estimated by sending random signs back; where a block shrinks the map, the pixels of a cell count as channels.
     Ranking: the sum over the four of log(rank / N), rank 1 the worst. Larger is better throughout.
     """
 
@@ -37,7 +38,9 @@ class AzNas(ZeroCost):
 
     def score(self, probe: Probe) -> tuple[float, float, float]:
         """Return the three scores of one batch of noise."""
-        features = block_outputs(cast("Network", probe.network()), probe.noise(self.batch_size))
+        network = cast("Network", probe.network())
+        kaiming(network)
+        features = block_outputs(network, probe.noise(self.batch_size))
         if not all(bool(each.isfinite().all()) for each in features):
             raise ProxyError("az_nas: the features are not finite")
         entropies = [spectral_entropy(each.detach()) for each in features]
@@ -80,9 +83,30 @@ def jacobian_norm(x: Tensor, y: Tensor) -> float:
     """Return the spectral norm of the estimated Jacobian between the channels of x and of y = f(x), [N, C, H, W]."""
     signs = torch.randint_like(y, 2) * 2 - 1
     (back,) = torch.autograd.grad(y, x, signs, retain_graph=True)
-    back = F.adaptive_avg_pool2d(back, (y.shape[2], y.shape[3])) if back.shape[2:] != y.shape[2:] else back
-    left, right = (each.double().transpose(0, 1).flatten(1) for each in (back, signs))
+    left, right = (each.double().transpose(0, 1).flatten(1) for each in (in_cells(back, y.shape[2], y.shape[3]), signs))
     return float(torch.linalg.matrix_norm(left @ right.T / right.shape[1], ord=2))
+
+
+def in_cells(x: Tensor, height: int, width: int) -> Tensor:
+    """Return x [N, C, H, W] as [N, C * cell^2, height, width]: cells, filled up with zeros, pixels as channels.
+
+    A smaller map is repeated instead.
+    """
+    cell = max(-(-x.shape[2] // height), -(-x.shape[3] // width))
+    if x.shape[2] < height or x.shape[3] < width:
+        return F.interpolate(x, (height, width))
+    filled = F.pad(x, (0, cell * width - x.shape[3], 0, cell * height - x.shape[2]))
+    return F.pixel_unshuffle(filled, cell)
+
+
+@torch.no_grad()
+def kaiming(network: nn.Module) -> None:
+    """Draw the weights of convolutions and linear layers normal with variance 2 / fan-in, and set biases to 0."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                module.bias.zero_()
 
 
 def balance(norm: float) -> float:
