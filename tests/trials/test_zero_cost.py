@@ -85,7 +85,7 @@ def test_names_that_no_proxy_begins_load_no_proxy():
     code = (
         "import sys; from trials.measurement import METRICS; "
         "assert 'train_loss' not in METRICS and METRICS['macs'].unit == 'count'; "
-        "assert 'torch' not in sys.modules; assert 'naswot' in METRICS and 'torch' in sys.modules"
+        "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
