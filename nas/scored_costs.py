@@ -7,9 +7,11 @@ Source:  White et al., How Powerful are Performance Predictors in Neural Archite
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from nas.events import Listener, Notice, silent
+from nas.executors.work import reason_of
 from nas.known_costs import Choices, KnownCosts
 from nas.preparation import Preparation
 from space import Architecture
@@ -22,15 +24,22 @@ AFFORDED = 40
 """Points that may be completed and scored for one proposal: each takes as long as its proxies, tens of milliseconds."""
 
 
-def scored_costs(known: KnownCosts, prepared: Preparation) -> KnownCosts:
+def scored_costs(known: KnownCosts, prepared: Preparation, emit: Listener = silent) -> KnownCosts:
     """Return the known costs with the scores of the settings' `features` behind them.
 
     A score s enters as s + sqrt(s^2 + 1), which is above 0 and whose logarithm is about that of s on both sides of 0.
     A point without a score has NaN there, which a predictor takes for an average one; it is never refused for that.
+    emit:  is told the first time that a proxy fails for some reason.
     """
     members = [proxy(name) for name in prepared.settings.features]
     names = [name for member in members for name in member.metrics]
     seen: dict[str, list[float]] = {}
+    told: set[str] = set()
+
+    def failed(why: str, arch: Architecture) -> None:
+        if why not in told:
+            told.add(why)
+            emit(Notice(f"feature {why}; network {arch.id} and its like count as average ones"))
 
     def of(choices: Choices) -> Sequence[float] | None:
         counted = known.of(choices)
@@ -38,13 +47,13 @@ def scored_costs(known: KnownCosts, prepared: Preparation) -> KnownCosts:
             return None
         arch = prepared.space.decode(dict(choices))
         if arch.id not in seen:
-            seen[arch.id] = _scores(prepared, arch)
+            seen[arch.id] = _scores(prepared, arch, failed)
         return [*counted, *seen[arch.id]]
 
     return replace(known, of=of, count=known.count + len(names), limit=min(known.limit, AFFORDED))
 
 
-def _scores(prepared: Preparation, arch: Architecture) -> list[float]:
+def _scores(prepared: Preparation, arch: Architecture, failed: Callable[[str, Architecture], None]) -> list[float]:
     settings, size = prepared.settings, prepared.size
     found: list[float] = []
     for name in settings.features:
@@ -57,7 +66,8 @@ def _scores(prepared: Preparation, arch: Architecture) -> list[float]:
                 evaluators=(evaluator,),
             )  # fmt: skip
             found += [positive(each.value) for each in evaluator.evaluate(job, lambda *_: None).values()]
-        except Exception:  # whatever a network does to a proxy, the search goes on without that score
+        except Exception as error:  # whatever a network does to a proxy, the search goes on without that score
+            failed(f"{name}: no score: {reason_of(error)}", arch)
             found += [math.nan] * len(evaluator.metrics)
     return found
 

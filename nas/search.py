@@ -209,7 +209,7 @@ def _driver(
     chosen = sampler(settings.sampler)
     known = point_costs(prepared.admission, settings.objectives)
     if settings.features:
-        known = scored_costs(known, prepared)
+        known = scored_costs(known, prepared, emit)
     suggestions = Suggestions(prepared.space, chosen, settings.objectives, settings.limits, settings.seed, known)
     proposer = Proposer(
         suggestions,

@@ -239,3 +239,6 @@ def test_the_predictor_guided_sampler_searches_with_features(store: Store, monke
     told = searched(store, settings(features=("naswot",), sampler="predictor_guided", budget=14))
     finished = next(event for event in told if isinstance(event, Finished))
     assert finished.counts["complete"] == 14
+    notices = [event.text for event in told if isinstance(event, Notice) and event.text.startswith("feature")]
+    assert len(notices) == 1
+    assert notices[0].startswith("feature naswot: no score: naswot: naswot is nan")

@@ -106,3 +106,16 @@ def test_other_files_are_refused(tmp_path: Path, content: object, said: str) -> 
         Curves.load(path)
     with pytest.raises(CurvesError, match="cannot be read: No such file"):
         Curves.load(tmp_path / "missing.json.gz")
+
+
+@pytest.mark.parametrize("path", sorted((SCRIPT.parent / "curves").glob("*.json.gz")), ids=lambda path: path.name)
+def test_the_recorded_files_hold_points_that_can_be_rebuilt(path: Path) -> None:
+    curves = Curves.load(path)
+    epochs = curves.head["recipe"]["epochs"]
+    for index, run in list(curves.first_runs().items())[:20]:
+        point = curves.points[index]
+        assert point.architecture().id == point.id
+        assert len(run.accuracy) == epochs
+        assert all(0 <= each <= 1 for each in run.accuracy)
+    assert len({(run.point, run.repeat) for run in curves.runs}) == len(curves.runs)
+    assert all(run.failure is None or len(run.accuracy) < epochs for run in curves.runs)
