@@ -19,7 +19,10 @@ from trials.evaluator import Evaluator
 from trials.evaluators.latency import Latency
 from trials.evaluators.train import Train
 from trials.training.recipe import PROXY_RECIPE
+from trials.zero_cost import proxy, scores
 
+TOLD = {*COUNTED, *Train.metrics, *Latency.metrics}
+"""Metrics that no proxy is needed for."""
 LONG_TRIAL = 60.0
 """From this many expected seconds a trial, the notice says how long all of them take."""
 
@@ -43,6 +46,8 @@ def prepare(settings: SearchSettings, design: DesignSpace) -> Preparation:
     Raises:  NasError: unknown sampler, unreadable data, limits that no network meets, an objective nobody measures.
     """
     sampler(settings.sampler)
+    for name in (*settings.features, *((settings.warm_start.proxy,) if settings.warm_start else ())):
+        proxy(name)
     device = settings.device or default_device()
     check_device(device)
     data = load_data(settings.data, seed=settings.data_seed)
@@ -132,8 +137,16 @@ def _place(data: str) -> str:
 
 
 def _evaluators(settings: SearchSettings) -> tuple[Evaluator, ...]:
+    """Return what measures the objectives and limits; nothing is trained where proxies stand in for it."""
     asked = {each.metric for each in (*settings.objectives, *settings.limits)}
-    return (Train(), Latency()) if "latency_ms" in asked else (Train(),)
+    known = scores() if asked - TOLD else {}
+    scoring = list(dict.fromkeys(known[name] for name in sorted(asked - TOLD) if name in known))
+    found: list[Evaluator] = [member.model_validate({}) for member in scoring]
+    if "latency_ms" in asked:
+        found.insert(0, Latency())
+    if not scoring or asked & set(Train.metrics):
+        found.insert(0, Train())
+    return tuple(found)
 
 
 def _check_measured(settings: SearchSettings, evaluators: tuple[Evaluator, ...]) -> None:

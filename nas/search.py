@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from nas.driver import Driver, SearchError
 from nas.events import Finished, Listener, Notice, Started, silent
-from nas.executors import Executor, Inline, RayPool
+from nas.executors import Executor, Inline, RayPool, Shared
 from nas.front import FrontPoint, front_points
 from nas.interrupts import interruptible
 from nas.point_costs import point_costs
 from nas.preparation import Preparation, default_device, prepare, restore
 from nas.proposing import Proposer
 from nas.samplers import sampler
+from nas.scored_costs import scored_costs
 from nas.settings import SearchSettings
 from nas.start_points import StartPoint, start_points
 from nas.suggestions import Suggestions
+from nas.warm_points import WarmStart
+from nas.warm_start import warm_starts, warmed
 from space import DesignSpace
 from trials.rows import StudyRow
 from trials.store import Store
@@ -123,24 +126,16 @@ def _run(
     *,
     resumed: bool,
 ) -> Result:
-    begin = time.monotonic()
-    settings, interrupted = prepared.settings, False
-    executor = executor or executor_for(settings)
+    executor = executor or executor_for(prepared.settings)
     with store.lease(study.name):
-        driver = _driver(store, study, prepared, starts, executor, emit)
-        emit(_started(store, settings, driver, executor, resumed=resumed))
-        for text in (*prepared.notices, *(start.notice for start in starts if not resumed and start.notice)):
-            emit(Notice(text))
-        try:
-            if driver.needs_workers:
-                with interruptible() as check, executor:
-                    driver.run(check)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            store.requeue(study.id)
-        result = _result(store, study, settings, driver, time.monotonic() - begin, interrupted=interrupted)
-    if interrupted:
+        warm = prepared.settings.warm_start
+        if warm is None or prepared.settings.warm_points is not None:
+            result = _search(store, study, prepared, starts, executor, emit, resumed=resumed)
+        else:
+            with executor:
+                prepared = _warmed(store, prepared, warm, starts, executor, emit)
+                result = _search(store, study, prepared, starts, Shared(executor), emit, resumed=resumed)
+    if result.interrupted:
         emit(Notice(f"interrupted after {result.done} of {result.budget} trials; nas resume {study.name} goes on"))
     emit(
         Finished(
@@ -158,6 +153,50 @@ def _run(
     return result
 
 
+def _warmed(
+    store: Store,
+    prepared: Preparation,
+    warm: WarmStart,
+    starts: list[StartPoint],
+    executor: Executor,
+    emit: Listener,
+) -> Preparation:
+    """Return the search with the points of its warm start chosen, and store them with the study."""
+    with interruptible() as check:
+        points = warmed(prepared, warm, executor, emit, [start.arch for start in starts], check)
+    settings = prepared.settings.model_copy(update={"warm_points": points})
+    store.update_config(settings.study, settings.model_dump(mode="json"))
+    return replace(prepared, settings=settings)
+
+
+def _search(
+    store: Store,
+    study: StudyRow,
+    prepared: Preparation,
+    starts: list[StartPoint],
+    executor: Executor,
+    emit: Listener,
+    *,
+    resumed: bool,
+) -> Result:
+    begin = time.monotonic()
+    settings, interrupted = prepared.settings, False
+    starts = [*starts, *warm_starts(settings)]
+    driver = _driver(store, study, prepared, starts, executor, emit)
+    emit(_started(store, settings, driver, executor, resumed=resumed))
+    for text in (*prepared.notices, *(start.notice for start in starts if not resumed and start.notice)):
+        emit(Notice(text))
+    try:
+        if driver.needs_workers:
+            with interruptible() as check, executor:
+                driver.run(check)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        store.requeue(study.id)
+    return _result(store, study, settings, driver, time.monotonic() - begin, interrupted=interrupted)
+
+
 def _driver(
     store: Store,
     study: StudyRow,
@@ -169,6 +208,8 @@ def _driver(
     settings = prepared.settings
     chosen = sampler(settings.sampler)
     known = point_costs(prepared.admission, settings.objectives)
+    if settings.features:
+        known = scored_costs(known, prepared, emit)
     suggestions = Suggestions(prepared.space, chosen, settings.objectives, settings.limits, settings.seed, known)
     proposer = Proposer(
         suggestions,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nas.naming import check_study_name
 from nas.objective import DEFAULT_OBJECTIVES, Limit, Objective, check
+from nas.warm_points import WarmPoints, WarmStart
 from space import Proxy
 from space.errors import NasError, explain
 from trials.evaluator import Evaluator
@@ -45,6 +46,12 @@ class SearchSettings(BaseModel):
     """Where workers train: `cpu`, `cuda`; None: CUDA where there is one."""
     start_from: tuple[str, ...] = ()
     """Named models, or `STUDY:NUMBER`, tried first."""
+    warm_start: WarmStart | None = None
+    """Score random points by a zero-cost proxy first, and train the best of them first."""
+    warm_points: WarmPoints | None = None
+    """What the warm start came to; None until it is over."""
+    features: tuple[str, ...] = ()
+    """Zero-cost proxies whose scores a sampler's predictor may look at."""
     train_as: Literal["full", "proxy"] | None = None
     """Train the point itself, or its shrunken twin."""
     proxy: Proxy | None = None
@@ -83,6 +90,11 @@ class SearchSettings(BaseModel):
         if isinstance(items, (list, tuple)):
             items = tuple(kind.parse(item) if isinstance(item, str) else item for item in items)
         return items or (DEFAULT_OBJECTIVES if kind is Objective else ())
+
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _read_warm_start(cls, value: Any) -> Any:
+        return WarmStart.parse(value) if isinstance(value, str) else value
 
     @field_validator("limits")
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, dataclass_transform
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_serializer
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
@@ -34,11 +34,16 @@ class Family(Spec):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Register a member under its kind; refuse duplicates and members that come too late."""
+        """Register a member under its kind; refuse duplicates and members that come too late.
+
+        A class between root and members has no kind of its own, and is none of them.
+        """
         if Family in cls.__bases__:
             cls.members = {}
             return
         kind = cls.model_fields["kind"].default
+        if kind is PydanticUndefined:
+            return
         known = cls.members.get(kind)
         if known is not None and known.__qualname__ != cls.__qualname__:
             raise TypeError(f"{cls.__qualname__}: kind {kind!r} already belongs to {known.__qualname__}")

@@ -36,6 +36,7 @@ class Evaluator(Family):
         """Know every member before the union of all is built."""
         if "members" in cls.__dict__:
             discover("trials.evaluators")
+            discover("trials.proxies")
         return super().__get_pydantic_core_schema__(source, handler)
 
     def evaluate(self, job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:

@@ -5,7 +5,7 @@ studies.py  nas studies, nas trials, nas front  space.py    nas space check | sa
 train.py    nas train, nas evaluate             cost.py     nas cost
 export.py   nas export                          report.py   nas report
 bench.py    nas bench ops | search              dashboard.py  nas dashboard
-export_optuna.py  nas export-optuna
+export_optuna.py  nas export-optuna             proxies.py  nas proxies list | rank
 """
 
 from __future__ import annotations
@@ -14,7 +14,20 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import bench, cost, dashboard, export, export_optuna, models, report, search, space, studies, train
+from nas.cli import (
+    bench,
+    cost,
+    dashboard,
+    export,
+    export_optuna,
+    models,
+    proxies,
+    report,
+    search,
+    space,
+    studies,
+    train,
+)
 from nas.cli.options import examples
 
 __all__ = ["app"]
@@ -64,3 +77,4 @@ cost.register(app)
 app.add_typer(space.app, name="space")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
+app.add_typer(proxies.app, name="proxies")

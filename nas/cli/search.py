@@ -35,7 +35,8 @@ ObjectiveOption = Annotated[
     typer.Option(
         "--objective",
         metavar="METRIC:max|min",
-        help="What to optimise; repeat it for a front. Metrics: accuracy, loss, params, macs, activations, latency_ms.",
+        help="What to optimise; repeat it for a front. Metrics: accuracy, loss, params, macs, activations, latency_ms, "
+        "and those of zero-cost proxies (nas proxies list).",
         show_default="accuracy:max and macs:min",
     ),
 ]
@@ -73,6 +74,24 @@ StartOption = Annotated[
         "--start-from",
         metavar="NAME",
         help="Try these first: named models or trials (STUDY:NUMBER), scaled into the space; repeatable.",
+        show_default="none",
+    ),
+]
+WarmStartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--warm-start",
+        metavar="proxy:NAME[:N]",
+        help="Score N (1000) random networks by a zero-cost proxy, and train the best of them first; see nas proxies.",
+        show_default="none",
+    ),
+]
+FeatureOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--feature",
+        metavar="NAME",
+        help="A zero-cost proxy whose scores the sampler predictor_guided looks at; repeatable. Costs seconds a trial.",
         show_default="none",
     ),
 ]
@@ -144,6 +163,8 @@ def search(
     sampler: SamplerOption = None,
     seed: SeedOption = 0,
     start_from: StartOption = None,
+    warm_start: WarmStartOption = None,
+    feature: FeatureOption = None,
     device: DeviceOption = None,
     ray_address: RayOption = None,
     inline: InlineOption = False,
@@ -164,7 +185,7 @@ def search(
     if study is not None:
         check_study_name(study)
     proxy = _proxy(DesignSpace.load(space), train_as, proxy_width, proxy_depth, proxy_resolution)
-    chosen = {"sampler": sampler, "train_as": train_as, "proxy": proxy}
+    chosen = {"sampler": sampler, "train_as": train_as, "proxy": proxy, "warm_start": warm_start}
     values: dict[str, Any] = {
         "space": space,
         "budget": budget,
@@ -172,6 +193,7 @@ def search(
         "seed": seed,
         "device": device,
         "start_from": tuple(start_from or ()),
+        "features": tuple(feature or ()),
         "workers": _workers(workers, device, ray_address, inline=inline),
         **_wanted(objective or (), limit or ()),
         **{key: value for key, value in chosen.items() if value is not None},

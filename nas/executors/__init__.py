@@ -3,6 +3,7 @@
 from nas.executors.executor import EpochDone, Executor, ExecutorError, JobDone, JobFailed, Report, WorkerLost
 from nas.executors.inline import Inline
 from nas.executors.ray_pool import RayPool
+from nas.executors.shared import Shared
 
 __all__ = [
     "EpochDone",
@@ -13,5 +14,6 @@ __all__ = [
     "JobFailed",
     "RayPool",
     "Report",
+    "Shared",
     "WorkerLost",
 ]

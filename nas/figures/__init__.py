@@ -10,6 +10,7 @@ from nas.figures.explore import explore_figure
 from nas.figures.front import Dot, Mark, front_figure
 from nas.figures.history import history_figure
 from nas.figures.hypervolume import hypervolume_figure
+from nas.figures.proxies import proxies_figure
 from nas.figures.scatter import Lane, Layer, Scatter
 from nas.figures.stages import stages_figure
 from nas.figures.style import DARK, as_json, darkened
@@ -36,5 +37,6 @@ __all__ = [
     "hypervolume_figure",
     "importance_figure",
     "parallel_figure",
+    "proxies_figure",
     "stages_figure",
 ]

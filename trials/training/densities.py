@@ -68,21 +68,30 @@ def erk(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
     return {name: sum(shape) / torch.Size(shape).numel() for name, shape in shapes.items()}
 
 
-def snip(model: nn.Module, names: Iterable[str], overall: float, loss: Loss) -> dict[str, float]:
-    """Return each layer's share of weights among the most salient `overall` of all (SNIP, arXiv:1810.02340, sec. 4.1).
+def saliencies(model: nn.Module, names: Iterable[str], loss: Loss) -> list[Tensor]:
+    """Return |weight * gradient| of each named weight (SNIP, arXiv:1810.02340, sec. 4.1), in the order of the names.
 
-    Saliency is |weight * gradient| of the loss on one batch, taken on a copy in 32 bits: batch norms see the batch,
-    dropout and stochastic depth are off, so that nothing is drawn. As in SLaK only the layers' shares are used, not
-    which weights those are. Weights as salient as the threshold, many where gradients are 0, count in part.
+    Of the loss on one batch, taken on a copy in 32 bits: batch norms see the batch, dropout and stochastic depth are
+    off, so that nothing is drawn.
     """
     probe = copy.deepcopy(model).eval()
     for module in probe.modules():
         if isinstance(module, _BATCH_NORMS):
             module.train()
-    weights = {name: probe.get_parameter(name) for name in names}
+    weights = [probe.get_parameter(name) for name in names]
     with torch.enable_grad():
-        gradients = torch.autograd.grad(loss(probe), list(weights.values()), allow_unused=True, materialize_grads=True)
-    scores = [(weight.detach() * gradient).abs() for weight, gradient in zip(weights.values(), gradients, strict=True)]
+        gradients = torch.autograd.grad(loss(probe), weights, allow_unused=True, materialize_grads=True)
+    return [(weight.detach() * gradient).abs() for weight, gradient in zip(weights, gradients, strict=True)]
+
+
+def snip(model: nn.Module, names: Iterable[str], overall: float, loss: Loss) -> dict[str, float]:
+    """Return each layer's share of weights among the most salient `overall` of all (SNIP, arXiv:1810.02340, sec. 4.1).
+
+    As in SLaK only the layers' shares are used, not which weights those are. Weights as salient as the threshold, many
+    where gradients are 0, count in part.
+    """
+    names = list(names)
+    scores = saliencies(model, names, loss)
     every = torch.cat([score.flatten() for score in scores])
     if not bool(every.isfinite().all()):
         raise TrainingFailed("sparsity: the saliencies of SNIP are not finite on the first batch")
@@ -91,7 +100,7 @@ def snip(model: nn.Module, names: Iterable[str], overall: float, loss: Loss) -> 
     above = [int((score > threshold).sum()) for score in scores]
     at = [int((score == threshold).sum()) for score in scores]
     part = (kept - sum(above)) / sum(at)
-    return {name: (above[index] + part * at[index]) / scores[index].numel() for index, name in enumerate(weights)}
+    return {name: (above[index] + part * at[index]) / scores[index].numel() for index, name in enumerate(names)}
 
 
 def settled(parts: Mapping[str, float], sizes: Mapping[str, int], overall: float) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""One file a zero-cost proxy, named by its kind; each is found by being here."""
