@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,6 @@ from nas.cli.options import JsonOption, examples
 
 if TYPE_CHECKING:
     from nas.bench.judge import Row
-    from nas.bench.replay import Tick
 
 TableOption = Annotated[
     list[Path],
@@ -98,34 +96,12 @@ def search(
         named(name)
     tables, budgets = [Table.load(file) for file in table], budget or [50, 100, 200]
     rows: list[Row] = []
-    with _progress(work(tables, names, budgets, seeds)) as tick:
+    with output.counting(work(tables, names, budgets, seeds), "trials") as tick:
         rows += judge(tables, names, budgets, seeds, default=default, tick=tick)
     if json:
         output.as_json([row.as_dict() for row in rows])
     else:
         _show(rows)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Tick]:
-    """Show on a terminal how many trials are done and when all will be; a pipe sees nothing."""
-    shown = output.console(stderr=True)
-    if not shown.is_terminal:
-        yield lambda done: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn(), TextColumn("ETA"))
-    with Progress(*columns, TimeRemainingColumn(), console=shown, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.advance(task, done)
 
 
 def _show(rows: list[Row]) -> None:
