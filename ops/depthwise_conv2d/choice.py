@@ -28,6 +28,8 @@ HUGE = 27 * 27 * 24 * 24
 
 def way(x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: int, stride: int, asked: Impl | None) -> Way:
     """Return how to convolve these. Raises ValueError if what is asked for cannot be had."""
+    if asked is None and x.device.type == "cpu" and not _native_pays(x, weight) and not _trains(x, weight):
+        return "reference"  # by every rule below, which take longer to ask than a small map to convolve
     chosen = implementation("depthwise_conv2d", asked, x, weight, bias)
     plain = x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
     if chosen == "reference" or (plain and not asked):
@@ -40,11 +42,18 @@ def way(x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: int, stride
 
 
 def _native_pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether the native way is the fastest: nearly always where something is trained."""
-    taps = weight.shape[2] * weight.shape[3]
-    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
-        return taps > FEWEST_TAPS or x.is_contiguous()
-    return taps > FEW_TAPS
+    """Whether the native way is the fastest: where something is trained, and of a part of a map's channels.
+
+    Of such a part PyTorch makes a copy first, of contiguous maps its gradients are slow.
+    """
+    taps, last = weight.shape[2] * weight.shape[3], x.is_contiguous(memory_format=torch.channels_last)
+    if _trains(x, weight):
+        return taps > FEWEST_TAPS or not last
+    return taps > FEW_TAPS or not (last or x.is_contiguous())
+
+
+def _trains(x: Tensor, weight: Tensor) -> bool:
+    return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
 
 
 def _by_pytorch(x: Tensor, weight: Tensor, dilation: int) -> Way:
