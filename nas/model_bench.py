@@ -30,7 +30,7 @@ MODELS = (
     "convnext_atto", "convnextv2_atto", "inceptionnext_atto", "poolformer_s12_timm", "poolformerv2_s12",
     "convformer_s18_timm", "caformer_s18_timm", "focalnet_tiny_srf", "swin_tiny_patch4_window7_224",
     "deit_tiny_patch16_224", "replknet_31b", "slak_tiny", "unireplknet_a", "van_b0", "hornet_tiny_7x7",
-    "moganet_xtiny", "internimage_tiny", "flash_internimage_tiny", "vmamba_tiny_s1l8",
+    "moganet_xtiny", "internimage_tiny", "flash_internimage_tiny", "vmamba_tiny_s1l8", "vanilla_vmamba_tiny",
 )  # fmt: skip
 """What `nas bench models` runs: the smallest of each family."""
 SIZE = 64
@@ -141,7 +141,7 @@ def networks(case: Case) -> tuple[Network, nn.Module]:
     if case.peer != "timm":
         _stir(ours)
         return ours, ours
-    sized = {"img_size": case.size} if _of_one_size(case.model) else {}
+    sized: dict[str, Any] = {"img_size": case.size} if _of_one_size(case.model) else {}
     classes = named(case.model).arch.classes
     theirs = timm.create_model(cast("str", timm_name(case.model)), pretrained=False, num_classes=classes, **sized)
     _stir(theirs)
