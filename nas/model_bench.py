@@ -116,7 +116,9 @@ def _rows(case: Case, device: str, threads: int, rounds: int) -> Iterator[Row]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, 3, case.size, case.size, generator=generator)
     images = images.to(device=device, memory_format=torch.channels_last)
-    ours, theirs = (each.to(device=device, memory_format=torch.channels_last) for each in networks(case))
+    ours, theirs = networks(case)
+    for each in (ours, theirs):
+        each.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     asked = None if case.peer == "timm" else case.peer
     error = _difference(ours.eval(), theirs.eval(), images, asked)
     if not error < CLOSE:
