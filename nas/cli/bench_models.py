@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.options import JsonOption, examples
 from nas.cli.output import as_json, counting, line, table
 from nas.tables import Column
+
+if TYPE_CHECKING:
+    from nas.model_bench import Row
+
+
+ModelsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL ...]",
+        help="Named models; nas models list shows them.",
+        show_default="the smallest of each family",
+    ),
+]
+PeerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--peer",
+        metavar="PEER",
+        help="What to compare with: timm, or our own network with its operators as published (reference) or without "
+        "the library in C++ (pytorch); repeatable.",
+        show_default="timm, and reference for models that timm has not",
+    ),
+]
+SizeOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--size",
+        metavar="PX",
+        min=1,
+        max=4096,
+        help="Side of the images; repeatable. DeiT and Swin take their own, whatever this says.",
+        show_default="64",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,35 +57,9 @@ def register(app: typer.Typer) -> None:
 
 
 def models(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[MODEL ...]",
-            help="Named models; nas models list shows them.",
-            show_default="the smallest of each family",
-        ),
-    ] = None,
-    peer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--peer",
-            metavar="PEER",
-            help="What to compare with: timm, or our own network with its operators as published (reference) or "
-            "without the library in C++ (pytorch); repeatable.",
-            show_default="timm, and reference for models that timm has not",
-        ),
-    ] = None,
-    size: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--size",
-            metavar="PX",
-            min=1,
-            max=4096,
-            help="Side of the images; repeatable. DeiT and Swin take their own, whatever this says.",
-            show_default="64",
-        ),
-    ] = None,
+    names: ModelsArgument = None,
+    peer: PeerOption = None,
+    size: SizeOption = None,
     batch: Annotated[
         int | None,
         typer.Option("--batch", metavar="N", min=1, help="Images.", show_default="8 at 64 px, else as many pixels"),
@@ -72,7 +80,7 @@ def models(
     from nas.model_bench import MODELS, SIZE, cases, rows, summary
 
     planned = cases(names or MODELS, peer or (), size or (SIZE,), batch)
-    found = []
+    found: list[Row] = []
     with counting(2 * len(planned), "measurements") as tick:
         for row in rows(planned, device=device, threads=threads, rounds=rounds):
             found.append(row)
@@ -80,6 +88,13 @@ def models(
     if json:
         as_json([row._asdict() for row in found])
         return
+    _show(found)
+    line()
+    for against, mode, mean, least in summary(found):
+        line(f"{mode}: {mean:.2f} times as fast as {against} (geometric mean), at least {least:.2f} times")
+
+
+def _show(found: list[Row]) -> None:
     titles = (
         "model",
         "against",
@@ -104,6 +119,3 @@ def models(
             for row in found
         ],
     )  # fmt: skip
-    line()
-    for against, mode, mean, least in summary(found):
-        line(f"{mode}: {mean:.2f} times as fast as {against} (geometric mean), at least {least:.2f} times")
