@@ -8,7 +8,6 @@ number. Peak is what one core does from registers, measured here.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas.turns import by_turns, clock_of
 from ops import deformable_sampling, depthwise_conv2d, selective_scan
 from ops.deformable_sampling.grids import grids
 from ops.deformable_sampling.reference import reference as sampled
@@ -32,8 +32,6 @@ from ops.selective_scan.reference import reference as published
 from trials.threads import torch_threads
 
 Way = Callable[..., Tensor]
-PATIENCE_S = 1.0
-"""CPU time of one run beyond which a way is not timed again."""
 
 
 class Row(NamedTuple):
@@ -176,7 +174,7 @@ def rows(cases: Iterable[Case] = CASES, *, threads: int = 1, rounds: int = 5) ->
 
     With one thread times are CPU times of the process, otherwise times on the wall.
     """
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock = clock_of(threads)
     with torch_threads(threads):
         peak = peak_macs(clock) * threads
         for case in cases:
@@ -186,44 +184,18 @@ def rows(cases: Iterable[Case] = CASES, *, threads: int = 1, rounds: int = 5) ->
 def _rows(case: Case, peak: float, clock: Callable[[], float], rounds: int) -> Iterator[Row]:
     ours = {"default": case.ours(None), "pytorch": case.ours("pytorch")}
     inputs = [tensor.requires_grad_() for tensor in case.inputs(case.shape[0])]
-    times = _times({**ours, **case.peers}, inputs, clock, rounds)
+    ways = {**ours, **case.peers}
+    times = by_turns({name: partial(_gradients, way, inputs) for name, way in ways.items()}, clock, rounds)
     for impl, way in ours.items():
         error = _error(case, way)
         low, middle, high = times[impl]
         share = None if case.macs is None else 100 * case.macs / middle / peak
         for name in case.peers:
-            theirs = times[name][1]
+            theirs = times[name].median
             yield Row(
                 case.op, "x".join(map(str, case.shape)), case.kernel, impl, 1e3 * middle, 1e3 * (high - low), name,
                 1e3 * theirs, theirs / middle, error, share,
             )  # fmt: skip
-
-
-def _times(
-    ways: dict[str, Way], inputs: Sequence[Tensor], clock: Callable[[], float], rounds: int
-) -> dict[str, tuple[float, float, float]]:
-    """Return the quartiles of each way's seconds; a first run of each is not counted unless it takes long."""
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    names = list(ways)
-    for turn in range(rounds + 1):
-        first = turn % len(names)  # who comes first finds what the one before left in the caches
-        for name in names[first:] + names[:first]:
-            way = ways[name]
-            if spent[name] and spent[name][0] > PATIENCE_S:
-                continue
-            begin = clock()
-            _gradients(way, inputs)
-            took = clock() - begin
-            if turn or took > PATIENCE_S:
-                spent[name].append(took)
-    return {name: _quartiles(each) for name, each in spent.items()}
-
-
-def _quartiles(values: list[float]) -> tuple[float, float, float]:
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, middle, high
 
 
 def _gradients(way: Way, inputs: Sequence[Tensor]) -> list[Tensor]:

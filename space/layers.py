@@ -47,17 +47,36 @@ def _initialise(layer: nn.Conv2d | nn.Linear) -> None:
 class Conv2d(nn.Conv2d):
     """A convolution whose weights start normal with deviation 0.02, its bias 0."""
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
+        (tall, wide), (down, across), around = self.kernel_size, self.dilation, self.padding
+        self.by_ours = (  # asked here and not at each call, which would take longer than a small map
+            groups == in_channels == out_channels
+            and down == across
+            and self.stride[0] == self.stride[1]
+            and tall % 2 == wide % 2 == 1
+            and around == (down * (tall // 2), across * (wide // 2))
+        )
+
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
         _initialise(self)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve; a depthwise convolution with half its odd kernel as border by our own operator."""
-        same = tuple(d * (k // 2) for k, d in zip(self.kernel_size, self.dilation, strict=True))
-        square = self.dilation[0] == self.dilation[1] and self.stride[0] == self.stride[1]
-        depthwise = self.groups == self.in_channels == self.out_channels
-        odd_sides = self.kernel_size[0] % 2 and self.kernel_size[1] % 2
-        if depthwise and square and odd_sides and self.padding == same:
+        if self.by_ours:
             return depthwise_conv2d(input, self.weight, self.bias, dilation=self.dilation[0], stride=self.stride[0])
         return super().forward(input)
 

@@ -201,16 +201,17 @@ class EmbeddedPatches(nn.Module):
         """Embed the patches and put them in a row."""
         x = self.norm(self.conv(x))
         tokens = self.token + self.position[: self.token.shape[0]]
-        patches = x.flatten(2) + self._positions(x.shape[2], x.shape[3])
-        return torch.cat([tokens.T.expand(x.shape[0], -1, -1), patches], dim=2)[..., None]
+        patches = x.flatten(2).mT + self._positions(x.shape[2], x.shape[3])
+        # channels side by side, as every layer after takes them
+        return torch.cat([tokens.expand(x.shape[0], -1, -1), patches], dim=1).mT[..., None]
 
     def _positions(self, height: int, width: int) -> Tensor:
-        """Return the embeddings of a grid of patches [C, height * width]."""
-        grid = self.position[self.token.shape[0] :].T
+        """Return the embeddings of a grid of patches [height * width, C]."""
+        grid = self.position[self.token.shape[0] :]
         if (height, width) == (self.grid, self.grid):
             return grid
-        square = grid.reshape(1, -1, self.grid, self.grid)
-        return F.interpolate(square, (height, width), mode="bicubic", align_corners=False)[0].flatten(1)
+        square = grid.T.reshape(1, -1, self.grid, self.grid)
+        return F.interpolate(square, (height, width), mode="bicubic", align_corners=False)[0].flatten(1).T
 
 
 class PatchSequence(Stem):

@@ -21,30 +21,51 @@ MANY_TAPS = {False: 25, True: 64}
 FEW_TAPS = 49
 """Taps up to which PyTorch's forward pass alone is as fast as the native one; its gradients are not."""
 FEWEST_TAPS = 9
-"""Taps up to which PyTorch's gradients are good too, of maps in channels_last."""
+"""Taps up to which PyTorch's gradients are good too."""
+LARGE = 1 << 20
+"""Numbers in all maps from which PyTorch's contiguous gradients are slow and its forward passes no longer faster."""
+MEDIUM_MAP, NARROW, SOME_TAPS = 196, 5, 255
+"""Positions up to which PyTorch's forward pass alone is the fastest for strips that narrow, and on a small map for
+that many taps."""
 HUGE = 27 * 27 * 24 * 24
 """Taps times positions from which transforms are faster in all passes, also for maps in channels_last."""
 
 
 def way(x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: int, stride: int, asked: Impl | None) -> Way:
     """Return how to convolve these. Raises ValueError if what is asked for cannot be had."""
+    if asked is None and x.device.type == "cpu" and not _native_pays(x, weight, dilation) and not _trains(x, weight):
+        return "reference"  # by every rule below, which take longer to ask than a small map to convolve
     chosen = implementation("depthwise_conv2d", asked, x, weight, bias)
     plain = x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
     if chosen == "reference" or (plain and not asked):
         return "reference"
     if chosen == "native" and (stride == 1 or dilation == 1):
-        return "native" if asked or _native_pays(x, weight) else "reference"
+        return "native" if asked or _native_pays(x, weight, dilation) else "reference"
     if plain or stride > 1 or torch.compiler.is_compiling() or x.dtype != weight.dtype or not x.is_floating_point():
         return "reference"
     return _by_pytorch(x, weight, dilation)
 
 
-def _native_pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether the native way is the fastest: nearly always where something is trained."""
-    taps = weight.shape[2] * weight.shape[3]
-    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
-        return taps > FEWEST_TAPS or x.is_contiguous()
-    return taps > FEW_TAPS
+def _native_pays(x: Tensor, weight: Tensor, dilation: int) -> bool:
+    """Whether the native way is the fastest, in channels_last above all.
+
+    It nearly always is where something is trained, and always of a part of a map's channels, which PyTorch copies.
+    """
+    taps, last = weight.shape[2] * weight.shape[3], x.is_contiguous(memory_format=torch.channels_last)
+    if not (last or x.is_contiguous()):
+        return True
+    large = x.numel() > LARGE
+    if _trains(x, weight):
+        return taps > FEWEST_TAPS or dilation > 1 or (large and not last)
+    if dilation > 1 or not last:
+        return large or taps > (FEWEST_TAPS if dilation > 1 else FEW_TAPS)
+    positions, narrow = x.shape[2] * x.shape[3], min(weight.shape[2:]) <= NARROW
+    few = SOME_TAPS if positions <= SMALL_MAP or (narrow and positions <= MEDIUM_MAP) else FEW_TAPS
+    return taps > few
+
+
+def _trains(x: Tensor, weight: Tensor) -> bool:
+    return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
 
 
 def _by_pytorch(x: Tensor, weight: Tensor, dilation: int) -> Way:

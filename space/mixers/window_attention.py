@@ -61,7 +61,9 @@ class WindowedAttention(nn.Module):
         """Let every position attend to its window."""
         height, width = x.shape[2:]
         rows, columns = (cut(side, self.window, shifted=self.shifted) for side in (height, width))
-        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, columns.length - width, 0, rows.length - height))
+        x = x.permute(0, 2, 3, 1)
+        if (rows.length, columns.length) != (height, width):  # PyTorch copies even where there is nothing to fill up
+            x = F.pad(x, (0, 0, 0, columns.length - width, 0, rows.length - height))
         x = torch.roll(x, (-rows.shift, -columns.shift), (1, 2)) if rows.shift or columns.shift else x
         x = self.proj(self._attend(_windows(x, rows, columns), self._scores(rows, columns, (height, width))))
         x = _joined(x, rows, columns)
@@ -71,6 +73,9 @@ class WindowedAttention(nn.Module):
     def _attend(self, x: Tensor, scores: Tensor) -> Tensor:
         """Attend within windows [N, windows, L, C], `scores` [windows or 1, heads, L, L] added."""
         query, key, value = self.qkv(x).unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5).unbind(0)
+        if scores.requires_grad and scores.device.type == "cpu":  # no fused way there has a gradient of what is added
+            weights = (query * query.shape[-1] ** -0.5) @ key.mT + scores
+            return (weights.softmax(-1) @ value).transpose(2, 3).flatten(3)
         # scores of each window go along as heads of their own, those of all windows along the batch
         first = 1 if scores.shape[0] > 1 else 0
         query, key, value = (each.flatten(first, first + 1) for each in (query, key, value))

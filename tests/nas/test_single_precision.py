@@ -32,7 +32,7 @@ class _Taken(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("way", ["native", "pytorch"])
+@pytest.mark.parametrize("way", ["native", "pytorch", "reference"])
 @pytest.mark.parametrize("name", TAKEN)
 def test_published_networks_in_single_precision(name, way, monkeypatch):
     if way == "native" and missing():

@@ -155,9 +155,14 @@ def test_the_way_follows_device_dtype_and_what_is_asked(monkeypatch):
 
     x, weight = torch.randn(2, 3, 40, 40), torch.randn(3, 1, 31, 31)
     small = torch.randn(3, 1, 3, 3, requires_grad=True)
-    assert taken(x, weight) == taken(x, small) == "native"
+    assert taken(x, weight) == taken(x, small, dilation=2) == taken(torch.empty(2, 3, 450, 450), small) == "native"
+    assert taken(x, small) == taken(_laid(x, "channels last"), small) == "reference", "PyTorch's own is as fast there"
     assert taken(x, small.detach()) == "reference", "a forward pass of few taps"
-    assert taken(_laid(x, "channels last"), small) == "reference", "PyTorch's own is as fast there"
+    strip = torch.randn(3, 1, 51, 5)
+    assert taken(_laid(x[:, :, :14, :14], "channels last"), strip) == "reference", "and of strips on small maps"
+    assert taken(_laid(x, "channels last"), strip) == "native"
+    wide = _laid(torch.randn(2, 8, 9, 9), "channels last")
+    assert taken(wide[:, :3], small.detach()) == taken(wide[:, 5:], small) == "native", "PyTorch copies such parts"
     assert taken(_laid(x, "channels last"), small, asked="native") == "native"
     assert taken(x, small, dilation=2, stride=2) == "reference"
     with torch.autocast("cpu", torch.bfloat16):
