@@ -9,6 +9,7 @@ from ops.deform_conv2d import deform_conv2d
 from ops.deformable_sampling import deformable_sampling
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.hippo import Nplr, hippo, nplr, s4d_spectrum
+from ops.layer_norm2d import layer_norm2d
 from ops.long_conv1d import long_conv1d
 from ops.multi_scale_deform_attn import flash_deform_attn, multi_scale_deform_attn
 from ops.s4 import s4_kernel, s4_step, s4_truncated, s4_untruncated
@@ -27,6 +28,7 @@ __all__ = [
     "depthwise_conv2d",
     "flash_deform_attn",
     "hippo",
+    "layer_norm2d",
     "long_conv1d",
     "multi_scale_deform_attn",
     "nplr",
