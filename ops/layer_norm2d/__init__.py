@@ -24,7 +24,8 @@ def layer_norm2d(
     Raises:  ValueError if C differs or `impl` cannot be had.
     Source:  arXiv:1607.06450; over channels as in ConvNeXt, arXiv:2201.03545; implementation our own.
     """
-    expect("layer_norm2d", "x", x, ("N", len(weight), "H", "W"))
+    if x.ndim != 4 or x.shape[1] != len(weight):
+        expect("layer_norm2d", "x", x, ("N", len(weight), "H", "W"))
     chosen = implementation("layer_norm2d", impl, x, weight, bias, kernel=takes(x))
     if chosen == "triton":
         return kernel_layer_norm2d(x, weight, bias, eps)

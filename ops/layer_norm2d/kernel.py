@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ops.kernel import POINTERS, STREAMING, Configuration, Movement, aligned
-from ops.layer_norm2d.registered import is_last, laid, like
+from ops.layout import is_last, laid, like
 
 TILES = {
     (False, True): {128: (32, 4), 512: (16, 8), 2048: (8, 16)},
@@ -156,7 +156,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tuple
 def backward(grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of map, weight and bias, the last two in float32."""
     x = aligned(laid(x))
-    grad = aligned(grad.contiguous(memory_format=torch.channels_last if is_last(x) else torch.contiguous_format))
+    grad = aligned(laid(grad, x))
     area, chosen = x.shape[2] * x.shape[3], configuration(x, backward=True)
     positions = len(x) * area
     programs = min(PROGRAMS, triton.cdiv(positions, chosen.constants["POSITIONS"]))

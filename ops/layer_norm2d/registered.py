@@ -10,26 +10,11 @@ from torch import Tensor
 from ops.dispatch import DEVICES
 from ops.double_backward import apart
 from ops.layer_norm2d.reference import reference
+from ops.layout import like
 
 WIDEST = 2048
 """Channels that a kernel holds in registers."""
 Gradients = tuple[Tensor, Tensor, Tensor]
-
-
-def is_last(x: Tensor) -> bool:
-    """Whether the channels of a position lie side by side; maps that are also contiguous count as contiguous."""
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-
-
-def laid(x: Tensor) -> Tensor:
-    """Return x contiguous or in channels_last."""
-    return x if is_last(x) else x.contiguous()
-
-
-def like(x: Tensor) -> Tensor:
-    """Return room for a map in the layout of x."""
-    layout = torch.channels_last if is_last(x) else torch.contiguous_format
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=layout)
 
 
 def takes(x: Tensor) -> bool:

@@ -33,9 +33,10 @@ TARGETS = {
 SHARED_OF_MULTIPROCESSOR = {"sm_80": 164 << 10, "sm_90": 228 << 10, "sm_100": 228 << 10, "gfx942": 64 << 10}
 AMD_REGISTERS = 256
 """Most vector registers of a thread on AMD: two wavefronts a SIMD."""
-VECTOR_SHARE = 0.5
+VECTOR_SHARE = 1 / 3
 """Least share of the bytes from and to global memory that instructions of the declared width move, as the code lists
-them, each once."""
+them, each once: the others are numbers of a channel or a position, which many threads load. Where a map is not loaded
+in vectors the share is next to 0."""
 
 
 class Resources(NamedTuple):

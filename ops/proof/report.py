@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import triton
 
 from ops.kernel import Configuration, discovered, movements
 from ops.proof.ahead_of_time import TARGETS, Resources, broken, compiled, digest
@@ -21,9 +22,10 @@ TITLES = (
     "loads", "moved", "instructions", "digest",
 )  # fmt: skip
 MOVED = ("operator", "pass", "requested", "per program", "compulsory", "allowed")
-HEAD = """# Kernels without a GPU
+HEAD = f"""# Kernels without a GPU
 
 Written by `python benchmarks/kernel_report.py`; tests hold kernels to it. Nothing here was timed.
+Triton {triton.__version__}.
 
 ## Compiled ahead of time
 

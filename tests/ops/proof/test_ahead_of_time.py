@@ -73,7 +73,7 @@ def _resources(**told):
         (CONVOLUTION, {}, "sm_80", []),
         (CONVOLUTION, {"products": 69}, "sm_80", ["69 products for 10 loads, allowed: 7 a load, or tensor cores"]),
         (CONVOLUTION, {"products": 0, "matrix": 1}, "sm_80", []),
-        (STREAMING, {"moved": {128: 4, 32: 17}}, "sm_80", ["48% of bytes in 128 bits, allowed: 50% or more"]),
+        (STREAMING, {"moved": {128: 1, 32: 12}}, "sm_80", ["25% of bytes in 128 bits, allowed: 33% or more"]),
         (STREAMING, {"spill_bytes": 8}, "sm_80", ["8 bytes spilled, allowed: 0"]),
     ],
 )
