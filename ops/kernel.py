@@ -101,6 +101,10 @@ class Configuration:
     limits: Limits
     num_warps: int = 4
     num_stages: int = 1
+    wavefronts: int = 0
+    """Warps of a program on AMD, whose have 64 threads instead of 32; 0: as many."""
+    registers: int | None = None
+    """Most registers of a thread that NVIDIA's assembler may take; it spends more on loads far ahead of their use."""
     divisible: tuple[str, ...] = ()
     """Integers that the launcher guarantees to be divisible by 16, as it does the addresses of all tensors."""
     vector_bits: int = 128
@@ -110,7 +114,13 @@ class Configuration:
         """Run the kernel; arguments in its order, without the constants, which are its last."""
         device = next(each.device for each in arguments if isinstance(each, Tensor))
         with nullcontext() if device.type == "cpu" else torch.get_device_module(device).device(device):
-            self.kernel[grid](*arguments, **self.constants, num_warps=self.num_warps, num_stages=self.num_stages)
+            self.kernel[grid](*arguments, **self.constants, **self.options("hip" if torch.version.hip else "cuda"))
+
+    def options(self, backend: str) -> dict[str, int]:
+        """Return what the compiler is told for devices of one of Triton's backends."""
+        warps = (self.wavefronts if backend == "hip" else 0) or self.num_warps
+        options = {"num_warps": warps, "num_stages": self.num_stages}
+        return options | ({"maxnreg": self.registers} if backend == "cuda" and self.registers else {})
 
 
 def aligned(x: Tensor) -> Tensor:
@@ -144,20 +154,22 @@ class Movement:
 
 def discovered() -> dict[str, tuple[Configuration, ...]]:
     """Return the configurations of every operator that has kernels, by the operator's name. Needs triton."""
-    return {name: tuple(c for file in files for c in file.CONFIGURATIONS) for name, files in _kernel_files().items()}
+    return _joined("CONFIGURATIONS")
 
 
 def movements() -> dict[str, tuple[Movement, ...]]:
     """Return the movements of every operator that has kernels, by the operator's name. Needs triton."""
-    return {name: tuple(m for file in files for m in file.MOVEMENTS) for name, files in _kernel_files().items()}
+    return _joined("MOVEMENTS")
 
 
-def _kernel_files() -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
+def _joined(name: str) -> dict[str, tuple[Any, ...]]:
+    """Return what the kernel files of each operator call so; files of parts that others use need not have it."""
+    found: dict[str, tuple[Any, ...]] = {}
     for operator in pkgutil.iter_modules(import_module("ops").__path__):
         if not operator.ispkg or operator.name == "proof":
             continue
         for module in pkgutil.iter_modules(import_module(f"ops.{operator.name}").__path__):
             if module.name == "kernel" or module.name.startswith("kernel_"):
-                found.setdefault(operator.name, []).append(import_module(f"ops.{operator.name}.{module.name}"))
+                file = import_module(f"ops.{operator.name}.{module.name}")
+                found[operator.name] = found.get(operator.name, ()) + tuple(getattr(file, name, ()))
     return found

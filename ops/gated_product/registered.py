@@ -81,9 +81,9 @@ def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
     act, value_act, scale = ctx.options
     with torch.enable_grad():
         inputs = apart(*ctx.saved_tensors)
-        grad, *factors = (each.float() for each in inputs)
-        y = reference(*factors, cast("Activation", act), cast("Activation", value_act), scale)
-        first = torch.autograd.grad(y, factors, grad, create_graph=True)
+        grad, left, right = (each.float() for each in inputs)
+        y = reference(left, right, cast("Activation", act), cast("Activation", value_act), scale)
+        first = torch.autograd.grad(y, (left, right), grad, create_graph=True)
         second = torch.autograd.grad(
             first, inputs, [g.float() for g in grads], create_graph=True, materialize_grads=True
         )

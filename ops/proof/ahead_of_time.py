@@ -50,7 +50,7 @@ class Resources(NamedTuple):
     occupancy: int
     """Percent of the threads that a multiprocessor can hold, from registers and shared memory."""
     products: int
-    """Multiply-adds of float32 in vector instructions."""
+    """Multiply-adds in float32 by vector instructions, of bf16 numbers too."""
     matrix: int
     """Instructions of tensor cores."""
     moved: dict[int, int]
@@ -84,10 +84,11 @@ def broken(configuration: Configuration, target: str, found: Resources) -> list[
 
 def digest(configuration: Configuration, target: str) -> str:
     """Return what names a compilation: equal where source, constants, options, target and Triton are."""
+    options = configuration.options(TARGETS[target].backend)
     told = (
         [*_sources(configuration.kernel, {})], sorted(configuration.types.items()),
-        sorted(configuration.constants.items()), configuration.num_warps, configuration.num_stages,
-        configuration.divisible, target, triton.__version__,
+        sorted(configuration.constants.items()), *[options[name] for name in ("num_warps", "num_stages")],
+        configuration.divisible, target, triton.__version__, *[options[n] for n in ("maxnreg",) if n in options],
     )  # fmt: skip
     return sha256(repr(told).encode()).hexdigest()[:12]
 
@@ -122,7 +123,7 @@ def compiled(configuration: Configuration, target: str) -> Resources:
     source = ASTSource(
         function, signature, dict(configuration.constants), {(n,): [["tt.divisibility", 16]] for n in divisible}
     )
-    options = {"num_warps": configuration.num_warps, "num_stages": configuration.num_stages}
+    options = configuration.options(TARGETS[target].backend)
     with (
         tempfile.TemporaryDirectory() as folder, knobs.cache.scope(), knobs.nvidia.scope(),
         redirect_stdout(io.StringIO()) as log,
@@ -131,7 +132,7 @@ def compiled(configuration: Configuration, target: str) -> Resources:
         knobs.nvidia.dump_ptxas_log = True
         found = triton.compile(source, target=TARGETS[target], options=options)
     read = _of_nvidia if target.startswith("sm_") else _of_amd
-    return read(found, log.getvalue(), configuration.num_warps, target)
+    return read(found, log.getvalue(), options["num_warps"], target)
 
 
 def _of_nvidia(found: Any, log: str, warps: int, target: str) -> Resources:
@@ -149,7 +150,7 @@ def _of_nvidia(found: Any, log: str, warps: int, target: str) -> Resources:
     shared = found.metadata.shared
     return Resources(
         int(registers[1]), sum(map(int, spilled)), shared, _occupancy(int(registers[1]), shared, warps, target),
-        sum(n * (2 if name.startswith("FFMA2") else 1) for name, n in counts.items() if name.startswith("FFMA")),
+        sum(n * (1 + name.startswith("FFMA2")) for name, n in counts.items() if name.startswith(("FFMA", "FHFMA"))),
         sum(n for name, n in counts.items() if re.match(r"[A-Z]*MMA\b", name)), dict(moved), loads,
         counts.total(),
     )  # fmt: skip

@@ -36,6 +36,36 @@ def to_tf32(values: np.ndarray) -> np.ndarray:
     return (bits & np.uint32(0xFFFFE000)).view(np.float32)
 
 
+PARTS = {
+    ir.INPUT_PRECISION.TF32: (to_tf32, 1),
+    ir.INPUT_PRECISION.TF32x3: (to_tf32, 2),
+    ir.INPUT_PRECISION.BF16x3: (lambda values: from_bits(to_bits(values)), 2),
+    ir.INPUT_PRECISION.BF16x6: (lambda values: from_bits(to_bits(values)), 3),
+}
+"""How tensor cores get float32 numbers: rounded, by what and into how many parts, each of what the last one left."""
+
+
+def product(left: np.ndarray, right: np.ndarray, precision: Any) -> np.ndarray:
+    """Multiply matrices of float32 by the products of parts that the devices' code adds, the smallest ones first."""
+    if precision not in PARTS:
+        return np.matmul(left, right)
+    rounded, count = PARTS[precision]
+    lefts, rights = _split(left, rounded, count), _split(right, rounded, count)
+    pairs = sorted(((i, j) for i in range(count) for j in range(count - i)), key=sum, reverse=True)
+    total = np.zeros((), np.float32)
+    for i, j in pairs:
+        total = total + np.matmul(lefts[i], rights[j])
+    return total
+
+
+def _split(values: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray], count: int) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    for _ in range(count):
+        found.append(rounded(values))
+        values = values - found[-1]
+    return found
+
+
 def arithmetic(patch: Patch) -> None:
     """Replace what the interpreter does otherwise than devices, by `patch(owner, name, value)`."""
     _blocks(patch)
@@ -118,9 +148,9 @@ def _functions(patch: Patch) -> None:
     def dot(self: Any, a: Any, b: Any, start: Any, precision: Any, imprecise: Any) -> Any:
         del self, imprecise
         left, right = (np.asarray(each.data, np.float32) for each in (a, b))
-        if precision == ir.INPUT_PRECISION.TF32 and a.dtype.scalar == tl.float32:
-            left, right = to_tf32(left), to_tf32(right)
-        return stock.TensorHandle((np.matmul(left, right) + start.data).astype(start.data.dtype), start.dtype.scalar)
+        exact = ir.INPUT_PRECISION.IEEE if a.dtype.scalar != tl.float32 else precision
+        found = product(left, right, exact) + start.data
+        return stock.TensorHandle(found.astype(start.data.dtype), start.dtype.scalar)
 
     def erf(self: Any, values: Any) -> Any:
         del self

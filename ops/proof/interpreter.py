@@ -20,6 +20,7 @@ import numpy as np
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter as stock
 from triton.runtime.jit import JITFunction
 
@@ -104,7 +105,9 @@ def interpreted(*, count: bool = True, reverse: bool = False) -> Iterator[Run]:
     patch(JITFunction, "run", launch)
     patch(JITFunction, "__call__", lambda function, *args, **named: rewritten(function)(*args, **named))
     patch(Configuration, "launch", _checked(Configuration.launch, run))
-    patch(stock.interpreter_builder, "options", stock.InterpreterOptions(sanitize_overflow=False))
+    precisions = ("ieee", "tf32", "tf32x3", "bf16x3", "bf16x6")
+    options = stock.InterpreterOptions(sanitize_overflow=False, allowed_dot_input_precisions=precisions)
+    patch(stock.interpreter_builder, "options", options)
     arithmetic(patch)
     _memory(patch, run.memory)
     language = stock._patch_lang(cast("Any", SimpleNamespace(__globals__={"tl": tl, "core": tl.core})))
@@ -129,6 +132,7 @@ def _memory(patch: Patch, memory: Memory) -> None:
         return stock.TensorHandle(memory.access(kind, pointers.data, lanes), pointers.dtype)
 
     def masked_load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any) -> Any:
+        mask = _bools(mask)
         if other is None:
             kind = pointers.get_element_ty()
             values = np.full(pointers.data.shape, np.nan if kind.is_floating() else 1, stock._get_np_dtype(kind))
@@ -136,20 +140,37 @@ def _memory(patch: Patch, memory: Memory) -> None:
         return load(self, mapped("load", pointers, mask), mask, other, *rest)
 
     def masked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        mask = _bools(mask)
         return store(self, mapped("store", pointers, mask), value, mask, *rest)
 
     def atomic_swap(self: Any, pointers: Any, *rest: Any) -> Any:
         return swap(self, mapped("atomic", pointers), *rest)
 
     def atomic_update(self: Any, operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        mask = _bools(mask)
         if pointers.get_element_ty() == tl.bfloat16:
             raise NotImplementedError("atomics of bf16, allowed: fp32, fp16 and integers")
         return update(self, operation, mapped("atomic", pointers, mask), value, mask, *rest)
 
+    whole_load = TritonSemantic.load
+
+    def load_or_other(self: Any, pointer: Any, mask: Any, other: Any, *rest: Any) -> Any:
+        """Load; of a single number the stock interpreter drops an `other` that is zero, because zero is false."""
+        found = whole_load(self, pointer, mask, other, *rest)
+        if other is None or pointer.type.is_block():
+            return found
+        return self.where(mask, found, self.cast(other, found.type))
+
+    patch(TritonSemantic, "load", load_or_other)
     patch(builder, "create_masked_load", masked_load)
     patch(builder, "create_masked_store", masked_store)
     patch(builder, "create_atomic_cas", atomic_swap)
     patch(builder, "create_atomic_rmw", atomic_update)
+
+
+def _bools(mask: Any) -> Any:
+    """Return a mask in bytes: the stock interpreter spreads one truth value as int32 and reads four lanes of it."""
+    return stock.TensorHandle(mask.data.astype(bool), tl.int1)
 
 
 def _checked(launch: Callable[..., None], run: Run) -> Callable[..., None]:

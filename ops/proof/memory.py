@@ -121,7 +121,7 @@ class Memory(TorchDispatchMode):
 
     def access(self, kind: Kind, pointers: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Return the true addresses of pointers. Raises MemoryFault at the first that leads outside or is a race."""
-        pointers, mask = np.broadcast_arrays(pointers, mask)
+        pointers, mask = np.broadcast_arrays(pointers, mask.astype(bool))
         addresses = np.zeros(pointers.shape, np.uint64)
         which = (pointers >> np.uint64(SHIFT)).astype(np.int64)
         for number in np.unique(which[mask]):

@@ -87,3 +87,10 @@ def spilling(x, y, size, SIDE: tl.constexpr):
     for step in range(size):
         values += tl.load(x + step * SIDE + i) * tl.sum(values)
     tl.store(y + i, values)
+
+
+@triton.jit
+def single(x, y, size):
+    """Load one number that may not exist, and one by a mask that is one truth value."""
+    tl.store(y, tl.load(x + 100, mask=size > 100, other=0.0))
+    tl.store(y + 1 + tl.arange(0, 4), tl.load(x + tl.arange(0, 4), mask=size > 3, other=5.0), mask=size > 3)

@@ -25,7 +25,10 @@ def test_products_of_bf16_are_those_of_the_numbers():
     torch.testing.assert_close(c.double(), a.double() @ b.double(), rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize(("precision", "least", "most"), [("ieee", 0, 1e-6), ("tf32x3", 0, 1e-6), ("tf32", 1e-4, 1e-2)])
+@pytest.mark.parametrize(
+    ("precision", "least", "most"),
+    [("ieee", 0, 1e-6), ("tf32x3", 0, 1e-6), ("tf32", 1e-4, 1e-2), ("bf16x3", 1e-7, 2e-5), ("bf16x6", 0, 1e-6)],
+)
 def test_products_of_float32_lose_what_tensor_cores_lose(precision, least, most):
     a, b = (torch.randn(SIDE, SIDE) for _ in range(2))
     c = torch.empty(SIDE, SIDE)
@@ -93,3 +96,11 @@ def test_nothing_stays_patched():
     after = JITFunction.run, JITFunction.__call__, builder.cast_impl, triton.language.load, triton.language.reduce
     assert after == before
     assert not hasattr(builder, "get_bf16")
+
+
+@pytest.mark.parametrize(("size", "found"), [(8, [0.0, 2.0, 2.0, 2.0, 2.0]), (2, [0.0, 7.0, 7.0, 7.0, 7.0])])
+def test_single_numbers_and_masks_of_one_truth_value(size, found):
+    x, y = torch.full((8,), 2.0), torch.full((5,), 7.0)
+    with interpreted():
+        planted.single[(1,)](x, y, size)
+    assert y.tolist() == found
