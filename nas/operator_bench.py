@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import exp, log
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,9 @@ from ops.native import call, library, missing
 from ops.selective_scan.associative import associative
 from ops.selective_scan.reference import reference as published
 from trials.threads import torch_threads
+
+if TYPE_CHECKING:
+    from nas.kernel_bench import KernelRow
 
 Way = Callable[..., Tensor]
 PATIENCE_S = 1.0
@@ -212,21 +215,22 @@ def _times(
             if spent[name] and spent[name][0] > PATIENCE_S:
                 continue
             begin = clock()
-            _gradients(way, inputs)
+            gradients(way, inputs)
             took = clock() - begin
             if turn or took > PATIENCE_S:
                 spent[name].append(took)
-    return {name: _quartiles(each) for name, each in spent.items()}
+    return {name: quartiles(each) for name, each in spent.items()}
 
 
-def _quartiles(values: list[float]) -> tuple[float, float, float]:
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Return first quartile, median and third quartile."""
     if len(values) == 1:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
 
 
-def _gradients(way: Way, inputs: Sequence[Tensor]) -> list[Tensor]:
+def gradients(way: Way, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Run forward and backward; return output and gradients."""
     out = way(*inputs)
     return [out.detach(), *torch.autograd.grad(out, inputs, torch.ones_like(out))]
@@ -235,8 +239,8 @@ def _gradients(way: Way, inputs: Sequence[Tensor]) -> list[Tensor]:
 def _error(case: Case, way: Way) -> float:
     """Return the error for a batch of one."""
     inputs = [tensor.requires_grad_() for tensor in case.inputs(1)]
-    exact = _gradients(case.law, [tensor.detach().double().requires_grad_() for tensor in inputs])
-    found = _gradients(way, inputs)
+    exact = gradients(case.law, [tensor.detach().double().requires_grad_() for tensor in inputs])
+    found = gradients(way, inputs)
     return max(float((f - e).abs().max() / e.abs().max()) for f, e in zip(found, exact, strict=True))
 
 
@@ -258,14 +262,14 @@ def _took(run: Callable[[], object], clock: Callable[[], float]) -> float:
     return clock() - begin
 
 
-def summary(found: Iterable[Row]) -> list[tuple[str, str, str, float, float]]:
+def summary(found: Iterable[Row | KernelRow]) -> list[tuple[str, str, str, float, float]]:
     """Return operator, way, peer, geometric mean and least of the speed-ups; `best` is each case's fastest peer."""
     speedups: dict[tuple[str, str, str], list[float]] = {}
-    best: dict[tuple[str, str, str, str], float] = {}
+    best: dict[tuple[str, str, str, str, str], float] = {}
     for row in found:
         speedups.setdefault((row.op, row.impl, row.baseline), []).append(row.speedup)
-        case = row.op, row.shape, row.kernel, row.impl
+        case = row.op, row.shape, getattr(row, "dtype", row.kernel), row.kernel, row.impl
         best[case] = min(best.get(case, row.speedup), row.speedup)
-    for (op, _, _, impl), speedup in best.items():
+    for (op, *_, impl), speedup in best.items():
         speedups.setdefault((op, impl, "best"), []).append(speedup)
     return [(*key, exp(sum(map(log, each)) / len(each)), min(each)) for key, each in speedups.items()]

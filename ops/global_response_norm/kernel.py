@@ -143,6 +143,8 @@ def scale_kernel(
 def _tiled(kernel: object, name: str, dtype: torch.dtype, last: bool, vector: bool, backward: bool) -> Configuration:
     maps, numbers = (("x", "grad"), ("squares", "sums")) if name == "sums" else (("x", "y", "other"), MULTIPLIED)
     channels, positions = TILE[last]
+    if last and backward and not vector:
+        positions //= 2  # two maps whose numbers are loaded one by one
     words = (name, "backward" if backward else "forward", str(dtype).removeprefix("torch."))
     return Configuration(
         name=" ".join([*words, "channels_last" if last else "contiguous", *["divisible"] * vector]),
@@ -187,19 +189,19 @@ def configuration(kernel: object, x: Tensor, *, backward: bool) -> Configuration
     return TABLE[kernel, x.dtype, last, side_by_side % 16 == 0, backward]
 
 
-def _tiles(x: Tensor) -> tuple[int, int, int]:
-    channels, positions = TILE[is_last(x)]
+def _tiles(x: Tensor, chosen: Configuration) -> tuple[int, int, int]:
+    channels, positions = chosen.constants["CHANNELS"], chosen.constants["POSITIONS"]
     return triton.cdiv(x.shape[2] * x.shape[3], positions), triton.cdiv(x.shape[1], channels), len(x)
 
 
 def _summed(x: Tensor, grad: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the sums of x * x, or of x * grad and of grad, [N, shares of positions, C]."""
-    over_area, over_width, images = _tiles(x)
+    chosen = configuration(sums_kernel, x, backward=grad is not None)
+    over_area, over_width, images = _tiles(x, chosen)
     shares = min(over_area, triton.cdiv(PROGRAMS, over_width * images))
     squares = torch.empty(images, shares, x.shape[1], dtype=torch.float32, device=x.device)
     sums = squares if grad is None else torch.empty_like(squares)
     sizes = (x.shape[1], x.shape[2] * x.shape[3])
-    chosen = configuration(sums_kernel, x, backward=grad is not None)
     chosen.launch((shares, over_width, images), x, x if grad is None else grad, squares, sums, *sizes)
     return squares, sums
 
@@ -212,7 +214,8 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tuple
     norms, factors = (torch.empty(x.shape[:2], dtype=torch.float32, device=x.device) for _ in range(2))
     FACTORS.launch((len(x),), squares, weight, norms, factors, x.shape[1], squares.shape[1], eps)
     y, sizes = like(x), (x.shape[1], x.shape[2] * x.shape[3])
-    configuration(scale_kernel, x, backward=False).launch(_tiles(x), x, factors, bias, y, x, factors, *sizes)
+    chosen = configuration(scale_kernel, x, backward=False)
+    chosen.launch(_tiles(x, chosen), x, factors, bias, y, x, factors, *sizes)
     return y, norms
 
 
@@ -225,12 +228,13 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, norms: Tensor, eps: float)
     numbers = (slopes, d_weight, d_bias, factors, x.shape[1], products.shape[1], eps)
     SLOPES.launch((len(x),), products, sums, norms, weight, *numbers)
     d_x, sizes = like(x), (x.shape[1], x.shape[2] * x.shape[3])
-    configuration(scale_kernel, x, backward=True).launch(_tiles(x), grad, factors, factors, d_x, x, slopes, *sizes)
+    chosen = configuration(scale_kernel, x, backward=True)
+    chosen.launch(_tiles(x, chosen), grad, factors, factors, d_x, x, slopes, *sizes)
     return d_x, d_weight.sum(0), d_bias.sum(0)
 
 
 def _moved(dtype: torch.dtype, layout: torch.memory_format, guarded: Callable[[Tensor], Tensor], *, back: bool) -> int:
-    x = guarded(torch.randn(1, 128, 16, 32).to(dtype, memory_format=layout))
+    x = guarded(torch.randn(1, 128, 32, 32).to(dtype, memory_format=layout))
     weight, norms = guarded(torch.rand(128)), guarded(torch.rand(1, 128))
     if back:
         backward(guarded(torch.randn_like(x)), x, weight, norms, 1e-6)
