@@ -143,7 +143,9 @@ def scale_kernel(
 def _tiled(kernel: object, name: str, dtype: torch.dtype, last: bool, vector: bool, backward: bool) -> Configuration:
     maps, numbers = (("x", "grad"), ("squares", "sums")) if name == "sums" else (("x", "y", "other"), MULTIPLIED)
     channels, positions = TILE[last]
-    if last and backward and not vector:
+    if last and vector and not backward:
+        positions *= 2  # so that the numbers of channels weigh little beside the map
+    elif last and backward and not vector:
         positions //= 2  # two maps whose numbers are loaded one by one
     words = (name, "backward" if backward else "forward", str(dtype).removeprefix("torch."))
     return Configuration(
@@ -154,7 +156,7 @@ def _tiled(kernel: object, name: str, dtype: torch.dtype, last: bool, vector: bo
             "CHANNELS": channels, "POSITIONS": positions, "LAST": last, "VECTOR": vector, "BACKWARD": backward,
         },
         limits=STREAMING,
-        num_warps=4 if vector and not backward else 8,
+        num_warps=4 if vector and not backward and not last else 8,
         vector_bits=128 if vector else 0,
     )  # fmt: skip
 

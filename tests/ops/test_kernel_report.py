@@ -41,7 +41,9 @@ def test_every_configuration_is_reported_and_within_its_limits(operator):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_the_row_with_most_registers_is_what_the_compiler_says(operator, target):
-    told = max((row for row in _rows(operator).values() if row.target == target), key=lambda row: row.resources)
+    told = max(
+        (row for row in _rows(operator).values() if row.target == target), key=lambda row: row.resources.registers
+    )
     assert made(*told[:3]) == told
 
 
