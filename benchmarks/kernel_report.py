@@ -40,6 +40,8 @@ def main() -> None:
         complaints += faults(row) + (worse(row, rows[key]) if key in rows else [])
         rows[key] = row
         print(f"{count} of {len(keys)}: {', '.join(key)}", file=sys.stderr, flush=True)
+        if count % 50 == 0 and not args.check:  # what is compiled is kept if the run is interrupted
+            TABLE.write_text(written(rows.values(), {}), encoding="utf-8")
     traffic = bytes_moved()
     for (operator, name), (found, least, most, counted) in traffic.items():
         ratio = getattr(found, counted) / least
