@@ -9,6 +9,7 @@ there is a compiler to build it; and else the best way through PyTorch's own fun
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Literal, cast, get_args
 
 import torch
@@ -25,10 +26,13 @@ DEVICES = ("cuda", "xpu")
 """Where Triton kernels run; ROCm's devices are called cuda."""
 
 
-def implementation(operator: str, asked: Impl | None, *tensors: Tensor | None, kernel: bool = False) -> Impl:
+def implementation(
+    operator: str, asked: Impl | None, *tensors: Tensor | None, kernel: bool | Callable[[], bool] = False
+) -> Impl:
     """Return which implementation takes these tensors; the first one says on which device.
 
-    `kernel` says whether the operator has a Triton kernel for tensors of these shapes. Raises ValueError if the caller
+    `kernel` says whether the operator has a Triton kernel for tensors of these shapes; a function is asked only on a
+    GPU and never while exporting, when a question about a size would fix it. Raises ValueError if the caller
     or the environment asks for what cannot be had: an unknown name, or (as an argument only) the native library or
     Triton for other tensors, or either on a machine without it.
     """
@@ -41,6 +45,7 @@ def implementation(operator: str, asked: Impl | None, *tensors: Tensor | None, k
     if wanted in ("reference", "pytorch"):
         return wanted
     found: Impl = "triton" if _on_device(*tensors) else "native"
+    kernel = found == "triton" and (kernel() if callable(kernel) else kernel)
     fitting = _fits(*tensors) if found == "native" else kernel and not _transformed()
     if asked and not (fitting and asked == found):
         raise ValueError(f"{operator}: {_refusal(asked, tensors, kernel)}")

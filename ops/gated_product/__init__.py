@@ -36,6 +36,6 @@ def gated_product(
     for name in (act, value_act):
         if name not in ACTIVATIONS:
             raise ValueError(f"gated_product: activation {name!r}, allowed: {', '.join(ACTIVATIONS)}")
-    if implementation("gated_product", impl, gate, value, kernel=takes(gate, value)) == "triton":
+    if implementation("gated_product", impl, gate, value, kernel=lambda: takes(gate, value)) == "triton":
         return multiply(gate, value, act, value_act, scale)
     return reference(gate, value, act, value_act, scale)

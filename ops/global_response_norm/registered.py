@@ -17,7 +17,7 @@ Gradients = tuple[Tensor, Tensor, Tensor]
 
 def takes(x: Tensor) -> bool:
     """Whether there is a kernel for a map of this shape: its offsets are numbers of 32 bits, images few enough."""
-    return 0 < x.numel() < 1 << 31 and len(x) < 1 << 16
+    return 0 < x.numel() < 1 << 31 and x.shape[0] < 1 << 16
 
 
 def kernel_global_response_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:

@@ -116,3 +116,11 @@ def test_without_triton_everything_but_kernels_is_imported():
     code = "import sys; sys.modules['triton'] = None; import ops.kernel; print(ops.kernel.no_triton())"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("import of triton halted")
+
+
+def test_sizes_are_asked_only_on_a_gpu(on_gpu):
+    (x,) = on_gpu(torch.float32)
+    asked = []
+    for there in (torch.empty(2), x):
+        _chosen(there, kernel=lambda: asked.append(there.device.type) or True)
+    assert asked == [x.device.type]
