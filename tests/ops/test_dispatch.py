@@ -121,6 +121,12 @@ def test_without_triton_everything_but_kernels_is_imported():
 def test_sizes_are_asked_only_on_a_gpu(on_gpu):
     (x,) = on_gpu(torch.float32)
     asked = []
-    for there in (torch.empty(2), x):
-        _chosen(there, kernel=lambda: asked.append(there.device.type) or True)
-    assert asked == [x.device.type]
+
+    def takes():
+        asked.append("a size")
+        return True
+
+    assert _chosen(torch.empty(2), kernel=takes) == HERE
+    assert asked == []
+    assert _chosen(x, kernel=takes) == "triton"
+    assert asked == ["a size"]
