@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import exp, log
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,9 @@ from ops.native import call, library, missing
 from ops.selective_scan.associative import associative
 from ops.selective_scan.reference import reference as published
 from trials.threads import torch_threads
+
+if TYPE_CHECKING:
+    from nas.kernel_bench import KernelRow
 
 Way = Callable[..., Tensor]
 
@@ -185,7 +188,7 @@ def _rows(case: Case, peak: float, clock: Callable[[], float], rounds: int) -> I
     ours = {"default": case.ours(None), "pytorch": case.ours("pytorch")}
     inputs = [tensor.requires_grad_() for tensor in case.inputs(case.shape[0])]
     ways = {**ours, **case.peers}
-    times = by_turns({name: partial(_gradients, way, inputs) for name, way in ways.items()}, clock, rounds)
+    times = by_turns({name: partial(gradients, way, inputs) for name, way in ways.items()}, clock, rounds)
     for impl, way in ours.items():
         error = _error(case, way)
         low, middle, high = times[impl]
@@ -198,7 +201,7 @@ def _rows(case: Case, peak: float, clock: Callable[[], float], rounds: int) -> I
             )  # fmt: skip
 
 
-def _gradients(way: Way, inputs: Sequence[Tensor]) -> list[Tensor]:
+def gradients(way: Way, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Run forward and backward; return output and gradients."""
     out = way(*inputs)
     return [out.detach(), *torch.autograd.grad(out, inputs, torch.ones_like(out))]
@@ -207,8 +210,8 @@ def _gradients(way: Way, inputs: Sequence[Tensor]) -> list[Tensor]:
 def _error(case: Case, way: Way) -> float:
     """Return the error for a batch of one."""
     inputs = [tensor.requires_grad_() for tensor in case.inputs(1)]
-    exact = _gradients(case.law, [tensor.detach().double().requires_grad_() for tensor in inputs])
-    found = _gradients(way, inputs)
+    exact = gradients(case.law, [tensor.detach().double().requires_grad_() for tensor in inputs])
+    found = gradients(way, inputs)
     return max(float((f - e).abs().max() / e.abs().max()) for f, e in zip(found, exact, strict=True))
 
 
@@ -230,14 +233,14 @@ def _took(run: Callable[[], object], clock: Callable[[], float]) -> float:
     return clock() - begin
 
 
-def summary(found: Iterable[Row]) -> list[tuple[str, str, str, float, float]]:
+def summary(found: Iterable[Row | KernelRow]) -> list[tuple[str, str, str, float, float]]:
     """Return operator, way, peer, geometric mean and least of the speed-ups; `best` is each case's fastest peer."""
     speedups: dict[tuple[str, str, str], list[float]] = {}
-    best: dict[tuple[str, str, str, str], float] = {}
+    best: dict[tuple[str, str, str, str, str], float] = {}
     for row in found:
         speedups.setdefault((row.op, row.impl, row.baseline), []).append(row.speedup)
-        case = row.op, row.shape, row.kernel, row.impl
+        case = row.op, row.shape, getattr(row, "dtype", row.kernel), row.kernel, row.impl
         best[case] = min(best.get(case, row.speedup), row.speedup)
-    for (op, _, _, impl), speedup in best.items():
+    for (op, *_, impl), speedup in best.items():
         speedups.setdefault((op, impl, "best"), []).append(speedup)
     return [(*key, exp(sum(map(log, each)) / len(each)), min(each)) for key, each in speedups.items()]

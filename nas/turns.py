@@ -41,10 +41,11 @@ def by_turns(
             took = clock() - begin
             if turn or took > patience:
                 spent[name].append(took)
-    return {name: _quartiles(each) for name, each in spent.items()}
+    return {name: quartiles_of(each) for name, each in spent.items()}
 
 
-def _quartiles(values: list[float]) -> Quartiles:
+def quartiles_of(values: list[float]) -> Quartiles:
+    """Return the quartiles of some seconds; one alone is all three."""
     if len(values) == 1:
         return Quartiles(values[0], values[0], values[0])
     return Quartiles(*statistics.quantiles(values, n=4, method="inclusive"))

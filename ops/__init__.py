@@ -8,7 +8,10 @@ from ops.dcnv4 import dcnv4
 from ops.deform_conv2d import deform_conv2d
 from ops.deformable_sampling import deformable_sampling
 from ops.depthwise_conv2d import depthwise_conv2d
+from ops.gated_product import gated_product
+from ops.global_response_norm import global_response_norm
 from ops.hippo import Nplr, hippo, nplr, s4d_spectrum
+from ops.layer_norm2d import layer_norm2d
 from ops.long_conv1d import long_conv1d
 from ops.multi_scale_deform_attn import flash_deform_attn, multi_scale_deform_attn
 from ops.s4 import s4_kernel, s4_step, s4_truncated, s4_untruncated
@@ -26,7 +29,10 @@ __all__ = [
     "deformable_sampling",
     "depthwise_conv2d",
     "flash_deform_attn",
+    "gated_product",
+    "global_response_norm",
     "hippo",
+    "layer_norm2d",
     "long_conv1d",
     "multi_scale_deform_attn",
     "nplr",

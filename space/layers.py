@@ -6,14 +6,14 @@ deviation 0.02, biases 0, so that no network needs an initialisation pass of its
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from ops import depthwise_conv2d
+from ops import depthwise_conv2d, global_response_norm, layer_norm2d
 from space.cost import Size
 
 INITIAL_DEVIATION = 0.02
@@ -172,8 +172,7 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each position."""
-        y = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
-        return y.permute(0, 3, 1, 2)
+        return layer_norm2d(x, self.weight, self.bias, eps=self.eps)
 
 
 class RmsNorm2d(nn.Module):
@@ -240,11 +239,7 @@ class Grn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compare each channel's norm over the map with the others'."""
-        norm = cast("Any", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType] -- has no stub
-        norms: Tensor = norm(x, dim=(2, 3), keepdim=True)
-        response = norms / (norms.mean(dim=1, keepdim=True) + self.eps)
-        factor = 1 + self.weight[:, None, None] * response  # one pass over the map instead of three
-        return x * factor if self.bias is None else torch.addcmul(self.bias[:, None, None], x, factor)
+        return global_response_norm(x, self.weight, self.bias, eps=self.eps)
 
 
 class SqueezeExcite(nn.Module):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.options import JsonOption, examples
-from nas.cli.output import as_json, counting, line, table
+from nas.cli.output import as_json, counted, line, table
 from nas.tables import Column
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def models(
 
     planned = cases(names or MODELS, peer or (), size or (SIZE,), batch)
     found: list[Row] = []
-    with counting(2 * len(planned), "measurements") as tick:
+    with counted(2 * len(planned), "measurements") as tick:
         for row in rows(planned, device=device, threads=threads, rounds=rounds):
             found.append(row)
             tick(1)

@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from space.activations import GateActivation, activation
+from ops import gated_product
+from space.activations import GateActivation
 from space.cost import Cost, Size, linear
 from space.families import ChannelMixer
 from space.layers import Pointwise, Ratio, share
@@ -18,16 +19,20 @@ class PositionwiseGlu(nn.Module):
     `fc1` writes the gate first, then the values.
     """
 
-    def __init__(self, width: int, hidden: int, act: nn.Module, *, bias: bool) -> None:
+    def __init__(self, width: int, hidden: int, act: GateActivation, *, bias: bool) -> None:
         super().__init__()
         self.fc1 = Pointwise(width, 2 * hidden, bias=bias)
-        self.act = act
+        self.act: GateActivation = act
         self.fc2 = Pointwise(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the channels of each position."""
         gate, value = self.fc1(x).chunk(2, dim=1)
-        return self.fc2(self.act(gate) * value)
+        return self.fc2(gated_product(gate, value, act=self.act))
+
+    def extra_repr(self) -> str:
+        """Name the activation."""
+        return self.act
 
 
 class Glu(ChannelMixer):
@@ -46,7 +51,7 @@ class Glu(ChannelMixer):
 
     def build(self, width: int) -> nn.Module:
         """Return a module [N, width, H, W] -> [N, width, H, W]."""
-        return PositionwiseGlu(width, share(width, self.ratio), activation(self.act), bias=self.bias)
+        return PositionwiseGlu(width, share(width, self.ratio), self.act, bias=self.bias)
 
     def cost(self, width: int, size: Size) -> Cost:
         """Return the cost on a map of `size`."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from ops import gated_product
 from space.cost import Cost, Size
 from space.families import Gate
 
@@ -15,7 +16,7 @@ class IdentityProduct(nn.Module):
 
     def forward(self, gate: Tensor, source: Tensor, context: Tensor) -> Tensor:
         """Multiply; all [N, C, H, W], `gate` has no channels."""
-        return source * context
+        return gated_product(source, context)
 
 
 class IdentityGate(Gate):

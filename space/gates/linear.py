@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from space.activations import GateActivation, activation
+from ops import gated_product
+from space.activations import GateActivation
 from space.cost import Cost, Size
 from space.families import Gate
 
@@ -14,13 +15,17 @@ from space.families import Gate
 class ActivatedProduct(nn.Module):
     """Multiply the context by the activated gate."""
 
-    def __init__(self, act: nn.Module) -> None:
+    def __init__(self, act: GateActivation) -> None:
         super().__init__()
-        self.act = act
+        self.act: GateActivation = act
 
     def forward(self, gate: Tensor, source: Tensor, context: Tensor) -> Tensor:
         """Multiply; all [N, C, H, W], `source` is not looked at."""
-        return self.act(gate) * context
+        return gated_product(gate, context, act=self.act)
+
+    def extra_repr(self) -> str:
+        """Name the activation."""
+        return self.act
 
 
 class LinearGate(Gate):
@@ -36,7 +41,7 @@ class LinearGate(Gate):
 
     def build(self, width: int) -> nn.Module:
         """Return a module (gate, source, context) -> [N, width, H, W]."""
-        return ActivatedProduct(activation(self.act))
+        return ActivatedProduct(self.act)
 
     def cost(self, width: int, size: Size) -> Cost:
         """Return nothing: the mixer's input projection writes the gate."""

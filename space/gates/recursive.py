@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ops import gated_product
 from space.cost import Cost, Size, linear
 from space.families import Gate
 from space.layers import Pointwise
@@ -25,10 +26,10 @@ class RecursiveProduct(nn.Module):
 
     def forward(self, gate: Tensor, source: Tensor, context: Tensor) -> Tensor:
         """Join gate [N, widths[0], H, W] and context [N, sum(widths), H, W] to [N, widths[-1], H, W]."""
-        first, *others = torch.split(context * self.scale, self.widths, dim=1)
-        out = gate * first
+        first, *others = torch.split(context, self.widths, dim=1)
+        out = gated_product(gate, first, scale=self.scale)
         for widen, other in zip(self.widen, others, strict=True):
-            out = widen(out) * other
+            out = gated_product(widen(out), other, scale=self.scale)
         return out
 
 

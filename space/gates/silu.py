@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ops import gated_product
 from space.cost import Cost, Size, linear
 from space.families import Gate
 from space.layers import Pointwise
@@ -21,7 +21,7 @@ class SiluProduct(nn.Module):
 
     def forward(self, gate: Tensor, source: Tensor, context: Tensor) -> Tensor:
         """Multiply; all [N, C, H, W], `gate` has no channels."""
-        return F.silu(self.project(source)) * F.silu(context)
+        return gated_product(self.project(source), context, act="silu", value_act="silu")
 
 
 class SiluGate(Gate):

@@ -1,0 +1,93 @@
+"""The kernels as PyTorch operators, so that they differentiate and compile; what they return, by shape and strides."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ops.dispatch import DEVICES
+from ops.double_backward import apart
+from ops.gated_product.reference import Activation, reference
+from ops.layout import is_in_rows, is_last
+
+
+def takes(gate: Tensor, value: Tensor) -> bool:
+    """Whether there is a kernel for maps of these shapes: its offsets are numbers of 32 bits."""
+    room = max(sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) for x in (gate, value))
+    return gate.numel() > 0 and room < 1 << 31 and gate.dtype == value.dtype
+
+
+def room(gate: Tensor) -> Tensor:
+    """Return room for a map that lies in memory as the gate does, without gaps."""
+    last = is_last(gate) or (not gate[0].is_contiguous() and is_in_rows(gate))
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(gate.shape, dtype=gate.dtype, device=gate.device, memory_format=layout)
+
+
+@torch.library.custom_op("nas_ops::gated_product", mutates_args=(), device_types=DEVICES)
+def multiply(gate: Tensor, value: Tensor, act: str, value_act: str, scale: float) -> Tensor:
+    """Multiply as the reference does; on a GPU, what `takes` allows."""
+    from ops.gated_product.kernel import forward
+
+    return forward(gate, value, act, value_act, scale)
+
+
+@torch.library.custom_op("nas_ops::gated_product_backward", mutates_args=(), device_types=DEVICES)
+def multiply_backward(
+    grad: Tensor, gate: Tensor, value: Tensor, act: str, value_act: str, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of both factors."""
+    from ops.gated_product.kernel import backward
+
+    return backward(grad, gate, value, act, value_act, scale)
+
+
+@multiply.register_fake
+def _(gate: Tensor, value: Tensor, act: str, value_act: str, scale: float) -> Tensor:
+    del value, act, value_act, scale
+    return room(gate)
+
+
+@multiply_backward.register_fake
+def _(grad: Tensor, gate: Tensor, value: Tensor, act: str, value_act: str, scale: float) -> tuple[Tensor, Tensor]:
+    del grad, value, act, value_act, scale
+    return room(gate), room(gate)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    del output
+    gate, value, *ctx.options = inputs
+    ctx.save_for_backward(gate, value)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    gate, value = ctx.saved_tensors
+    return *multiply_backward(grad, gate, value, *ctx.options), None, None, None
+
+
+multiply.register_autograd(_backward, setup_context=_keep)
+
+
+def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    del output
+    grad, gate, value, *ctx.options = inputs
+    ctx.save_for_backward(grad, gate, value)
+
+
+def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    """Differentiate the gradients of the reference in float32."""
+    act, value_act, scale = ctx.options
+    with torch.enable_grad():
+        inputs = apart(*ctx.saved_tensors)
+        grad, left, right = (each.float() for each in inputs)
+        y = reference(left, right, cast("Activation", act), cast("Activation", value_act), scale)
+        first = torch.autograd.grad(y, (left, right), grad, create_graph=True)
+        second = torch.autograd.grad(
+            first, inputs, [g.float() for g in grads], create_graph=True, materialize_grads=True
+        )
+    return *second, None, None, None
+
+
+multiply_backward.register_autograd(_second_backward, setup_context=_keep_all)
