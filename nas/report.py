@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -30,6 +31,7 @@ from nas.quantities import duration, measured
 from nas.report_page import PAGE, figure_block, table_block
 from nas.study_data import StudyData
 from space import Architecture, DesignSpace, SpaceError
+from trials.rows import TRAINED
 
 _MOST_MARKS = 60
 _MOST_CAUSES = 12
@@ -225,7 +227,7 @@ def _lead(data: StudyData) -> str:
 
 def _tiles(data: StudyData) -> str:
     counts = data.counts
-    trained = counts["complete"] + counts["stopped"] + counts["failed"]
+    trained = sum(counts[state] for state in TRAINED) - sum(trial.adopted for trial in data.trials)
     tiles = [
         (f"{trained} of {data.settings.budget}", "networks trained"),
         (str(len(data.front)), "on the front"),
@@ -260,5 +262,7 @@ def _about(data: StudyData) -> str:
         "Code": data.row.code_version,
         "Created": f"{data.row.created:%Y-%m-%d %H:%M} UTC",
     }
+    if reused := Counter(trial.reused.rpartition(":")[0] for trial in data.trials if trial.reused):
+        facts["Reused"] = "; ".join(f"{count} results of study {study}" for study, count in sorted(reused.items()))
     items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in facts.items())
     return f"<dl>{items}</dl><details><summary>The space file</summary><pre>{escape(data.row.space)}</pre></details>"

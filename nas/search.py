@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from nas.adoption import adopt
 from nas.driver import Driver, SearchError
 from nas.events import Finished, Listener, Notice, Started, silent
 from nas.executors import Executor, Inline, RayPool
@@ -46,6 +47,8 @@ class Result:
     """Ctrl-C ended it; `resume_search` goes on."""
     exhausted: bool
     """The space ended before the budget."""
+    reused: int = 0
+    """Of the trained, those whose result another study of the store had."""
 
 
 def executor_for(settings: SearchSettings, *, inline: bool = False, ray_address: str | None = None) -> Executor:
@@ -127,9 +130,12 @@ def _run(
     settings, interrupted = prepared.settings, False
     executor = executor or executor_for(settings)
     with store.lease(study.name):
+        begins = settings.start_from_store and not store.summary(study.name).trials
+        notices = [adopt(store, study, prepared)] if begins else []
         driver = _driver(store, study, prepared, starts, executor, emit)
         emit(_started(store, settings, driver, executor, resumed=resumed))
-        for text in (*prepared.notices, *(start.notice for start in starts if not resumed and start.notice)):
+        notices += [start.notice for start in starts if not resumed and start.notice]
+        for text in (*prepared.notices, *notices):
             emit(Notice(text))
         try:
             if driver.needs_workers:
@@ -210,4 +216,5 @@ def _result(
         seconds=seconds,
         interrupted=interrupted,
         exhausted=driver.exhausted,
+        reused=sum(row.reused is not None and not row.adopted for row in rows),
     )

@@ -45,6 +45,10 @@ class SearchSettings(BaseModel):
     """Where workers train: `cpu`, `cuda`; None: CUDA where there is one."""
     start_from: tuple[str, ...] = ()
     """Named models, or `STUDY:NUMBER`, tried first."""
+    start_from_store: bool = False
+    """Begin with all trials of other studies that were made in the same way; they cost no budget."""
+    repeat: bool = False
+    """Train again what the store holds a result of."""
     train_as: Literal["full", "proxy"] | None = None
     """Train the point itself, or its shrunken twin."""
     proxy: Proxy | None = None

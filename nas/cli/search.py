@@ -76,6 +76,22 @@ StartOption = Annotated[
         show_default="none",
     ),
 ]
+KnownOption = Annotated[
+    bool,
+    typer.Option(
+        "--start-from-store",
+        help="Begin with all trials of the store that were trained in the same way and lie in the space; "
+        "the sampler knows them from the first proposal, and they cost no budget.",
+    ),
+]
+RepeatOption = Annotated[
+    bool,
+    typer.Option(
+        "--repeat",
+        help="Train also what the store holds a result of: the same network, recipe, data and seed. "
+        "Without it that result is taken, as a trial that costs no time.",
+    ),
+]
 RayOption = Annotated[
     str | None,
     typer.Option(
@@ -144,6 +160,8 @@ def search(
     sampler: SamplerOption = None,
     seed: SeedOption = 0,
     start_from: StartOption = None,
+    start_from_store: KnownOption = False,
+    repeat: RepeatOption = False,
     device: DeviceOption = None,
     ray_address: RayOption = None,
     inline: InlineOption = False,
@@ -172,6 +190,8 @@ def search(
         "seed": seed,
         "device": device,
         "start_from": tuple(start_from or ()),
+        "start_from_store": start_from_store,
+        "repeat": repeat,
         "workers": _workers(workers, device, ray_address, inline=inline),
         **_wanted(objective or (), limit or ()),
         **{key: value for key, value in chosen.items() if value is not None},
@@ -234,8 +254,7 @@ def _begin(
 def _check_budget(budget: int | None, opened: Store, study: str) -> None:
     from space import NasError
 
-    counts = opened.summary(study).counts
-    trained = counts["complete"] + counts["stopped"] + counts["failed"]
+    trained = opened.summary(study).trained
     if budget is not None and budget < trained:
         raise NasError(f"--budget: {budget}, the study {study!r} has trained {trained} networks already; allowed: more")
 

@@ -126,12 +126,7 @@ def front(study: StudyArgument, store: StoreOption = None, json: JsonOption = Fa
 def _status(summary: StudySummary) -> str:
     if summary.driver is not None:
         return "running"
-    trained = _trained(summary)
-    return "done" if summary.budget is not None and trained >= summary.budget else "stopped"
-
-
-def _trained(summary: StudySummary) -> int:
-    return sum(summary.counts[state] for state in ("complete", "stopped", "failed"))
+    return "done" if summary.budget is not None and summary.trained >= summary.budget else "stopped"
 
 
 def _study_json(summary: StudySummary) -> dict[str, Any]:
@@ -141,7 +136,8 @@ def _study_json(summary: StudySummary) -> dict[str, Any]:
     return {
         "study": summary.name,
         "status": _status(summary),
-        "trained": _trained(summary),
+        "trained": summary.trained,
+        "adopted": summary.adopted,
         "budget": summary.budget,
         "counts": dict(summary.counts),
         "created": moment(summary.created),
@@ -158,7 +154,7 @@ def _study_cells(summary: StudySummary) -> list[str]:
     return [
         summary.name,
         _status(summary),
-        f"{_trained(summary)}/{summary.budget if summary.budget is not None else '?'}",
+        f"{summary.trained}/{summary.budget if summary.budget is not None else '?'}",
         str(summary.counts["failed"]),
         str(summary.counts["duplicate"] + summary.counts["infeasible"]),
         f"{summary.created.astimezone():%Y-%m-%d %H:%M}",
@@ -178,6 +174,8 @@ def _trial_cells(trial: TrialRow, metrics: list[str]) -> list[str]:
 
     values, seconds = values_of(trial), _seconds(trial)
     words = trial.reason or description_of(trial)
+    if trial.reused:
+        words = f"result of {trial.reused}; {words}"
     return [
         str(trial.number),
         trial.state,
@@ -203,6 +201,7 @@ def _trial_json(trial: TrialRow) -> dict[str, Any]:
         "attempt": trial.attempt,
         "sampler": trial.sampler,
         "origin": trial.origin,
+        "reused": trial.reused,
         "seed": trial.seed,
         "duplicate_of": trial.duplicate_of,
         "worker": trial.worker,

@@ -80,6 +80,7 @@ def _outcome(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "interrupted": result.interrupted,
         "exhausted": result.exhausted,
+        "reused": result.reused,
         "front": [point.as_json() for point in result.front],
     }
 
@@ -89,9 +90,10 @@ def _print_outcome(result: Result, place: Place) -> None:
 
     counts = result.counts
     rejected = counts.get("duplicate", 0) + counts.get("infeasible", 0)
+    known = f" ({result.reused} of them before, in other studies)" if result.reused else ""
     line()
     line(
-        f"{result.done} of {result.budget} networks trained in {duration(result.seconds)}, "
+        f"{result.done} of {result.budget} networks trained in {duration(result.seconds)}{known}, "
         f"{counts.get('failed', 0)} failed, {rejected} rejected before training"
     )
     if result.exhausted:
