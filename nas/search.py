@@ -12,6 +12,7 @@ from nas.adoption import adopt
 from nas.driver import Driver, SearchError
 from nas.events import Finished, Listener, Notice, Started, silent
 from nas.executors import Executor, Inline, RayPool
+from nas.extension import extend
 from nas.front import FrontPoint, front_points
 from nas.interrupts import interruptible
 from nas.point_costs import point_costs
@@ -98,20 +99,27 @@ def resume_search(
     on_event: Listener = silent,
     budget: int | None = None,
     workers: int | None = None,
+    space: str | None = None,
 ) -> Result:
     """Go on with a study after any death, or beyond its budget.
 
     budget, workers:  replace those of the study.
+    space:            a space file or preset that extends the study's; its trials stay valid.
 
-    Raises:  StoreError where the study is unknown or another driver has it; NasError where data or device have changed.
+    Raises:  StoreError where the study is unknown or another driver has it; NasError where data or device have changed,
+             or the space is no extension.
     """
     row = store.study(study)
-    changes = {name: value for name, value in (("budget", budget), ("workers", workers)) if value is not None}
+    given = {"budget": budget, "workers": workers, "space": space}
+    changes = {name: value for name, value in given.items() if value is not None}
     settings = SearchSettings.make(**(row.config | changes))
-    design = DesignSpace.from_yaml(row.space, settings.space)
+    design = DesignSpace.load(space) if space else DesignSpace.from_yaml(row.space, settings.space)
     prepared = restore(settings, design, row.data_fingerprint)
     starts = start_points(settings.start_from, store, prepared.space, prepared.admission)
-    if changes:
+    if space:
+        with store.lease(study):
+            row = extend(store, row, prepared)
+    elif changes:
         row = store.update_config(study, settings.model_dump(mode="json"))
     return _run(store, row, prepared, starts, executor, on_event, resumed=True)
 

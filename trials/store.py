@@ -115,12 +115,19 @@ class Store(Sharing):
                 ) from None
         return StudyRow(id=study_id, **values)
 
-    def update_config(self, study: str, config: dict[str, Any]) -> StudyRow:
-        """Replace the config of a study, by name, and return the study."""
+    def update_config(
+        self, study: str, config: dict[str, Any], *, space: str | None = None, choices: Mapping[int, Any] | None = None
+    ) -> StudyRow:
+        """Replace the config of a study, by name, and return the study.
+
+        space, choices:  its new space, and the choices of its trials there by their ids.
+        """
         row = self.study(study)
         with self._database.write() as connection:
             writing.check_lease(connection, row.id, self._leases)
-            writing.set_config(connection, row.id, config)
+            writing.set_config(connection, row.id, config, space)
+            for trial_id, chosen in (choices or {}).items():
+                writing.change_trial(connection, trial_id, choices=chosen)
         return self.study(study)
 
     @contextmanager

@@ -135,9 +135,10 @@ def put_trial(connection: Connection, values: dict[str, Any]) -> int:
     return connection.execute(_PUT_TRIAL, values).scalar_one()
 
 
-def set_config(connection: Connection, study_id: int, config: dict[str, Any]) -> None:
-    """Replace a study's config."""
-    connection.execute(update(study).where(study.c.id == study_id).values(config=config))
+def set_config(connection: Connection, study_id: int, config: dict[str, Any], space: str | None = None) -> None:
+    """Replace a study's config and, where one is given, its space."""
+    values = {"config": config} | ({} if space is None else {"space": space})
+    connection.execute(update(study).where(study.c.id == study_id).values(values))
 
 
 def put_architecture(

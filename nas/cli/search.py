@@ -49,6 +49,16 @@ LimitOption = Annotated[
         show_default="none",
     ),
 ]
+NewSpaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        metavar="FILE|PRESET",
+        help="Go on in this space, an extension of the study's: choices added to lists, ranges widened. "
+        "Trials stay valid; a space that one of them does not lie in is refused.",
+        show_default="the study's",
+    ),
+]
 StudyOption = Annotated[
     str | None,
     typer.Option("--study", metavar="NAME", help="Name of the new study.", show_default="the space and the time"),
@@ -144,7 +154,12 @@ def register(app: typer.Typer) -> None:
     )(search)
     app.command(
         short_help="Go on with a search after Ctrl-C, a crash or a reboot.",
-        epilog=examples("nas resume STUDY", "nas resume STUDY --budget 400", "nas resume STUDY --workers 4"),
+        epilog=examples(
+            "nas resume STUDY",
+            "nas resume STUDY --budget 400",
+            "nas resume STUDY --workers 4",
+            "nas resume STUDY --space wider.yaml      go on in a space of more choices",
+        ),
     )(resume)
 
 
@@ -203,6 +218,7 @@ def resume(
     study: StudyArgument,
     budget: NewBudgetOption = None,
     workers: WorkersOption = None,
+    space: NewSpaceOption = None,
     store: StoreOption = None,
     ray_address: RayOption = None,
     inline: InlineOption = False,
@@ -220,7 +236,7 @@ def resume(
         place = Place(opened, study, named=store is not None)
         show_search(
             lambda listen: resume_search(
-                opened, study, executor=executor, on_event=listen, budget=budget, workers=workers
+                opened, study, executor=executor, on_event=listen, budget=budget, workers=workers, space=space
             ),
             place,
             json=json,
