@@ -57,7 +57,7 @@ def render(data: StudyData) -> str:
     from plotly.offline import get_plotlyjs
 
     figures: list[str] = []
-    blocks = [*_front_blocks(data, figures), _front_table(data), _curves_block(data, figures)]
+    blocks = [*_front_blocks(data, figures), _front_table(data), _second_block(data), _curves_block(data, figures)]
     blocks += [*_drawing_blocks(data, figures), _growth_block(data, figures), _causes_block(data)]
     return PAGE.substitute(
         title=escape(f"{data.row.name} - nas report"),
@@ -137,6 +137,21 @@ def _front_table(data: StudyData) -> str:
     return (
         table_block(f"The front: {len(rows)} network{'s' if len(rows) != 1 else ''}", heads, rows, note) if rows else ""
     )
+
+
+def _second_block(data: StudyData) -> str:
+    """Tell of the networks that were trained to the end: how they rank now, and their front."""
+    if data.second is None:
+        return ""
+    names = shown_metrics([objective.metric for objective in data.settings.objectives])
+    rows = [
+        [f"{data.second.study}:{point.trial}", f"{data.row.name}:{data.second.sources.get(point.trial, '-')}"]
+        + [measured(point.values.get(name), unit_of(name)) for name in names]
+        + [point.description]
+        for point in data.second.front
+    ]
+    heads = ["trial", "of trial", *names, "network"]
+    return table_block("The front after full training", heads, rows, data.second.sentence())
 
 
 def _curves_block(data: StudyData, figures: list[str]) -> str:

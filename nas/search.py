@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from nas.adoption import adopt
@@ -19,6 +20,7 @@ from nas.point_costs import point_costs
 from nas.preparation import Preparation, default_device, prepare, restore
 from nas.proposing import Proposer
 from nas.samplers import sampler
+from nas.second_stage import Outcome, Stage, check_free, read_second, second_stage
 from nas.settings import SearchSettings
 from nas.start_points import StartPoint, start_points
 from nas.suggestions import Suggestions
@@ -50,6 +52,8 @@ class Result:
     """The space ended before the budget."""
     reused: int = 0
     """Of the trained, those whose result another study of the store had."""
+    second: Outcome | None = None
+    """What the second stage came to, where one was asked for and the first is done."""
 
 
 def executor_for(settings: SearchSettings, *, inline: bool = False, ray_address: str | None = None) -> Executor:
@@ -79,6 +83,7 @@ def run_search(
     Returns early, with `interrupted`, on Ctrl-C. Raises NasError; nothing is stored where the settings are at fault.
     """
     design = DesignSpace.load(settings.space)
+    check_free(store, settings)
     prepared = prepare(settings, design)
     starts = start_points(settings.start_from, store, prepared.space, prepared.admission)
     study = store.create_study(
@@ -88,7 +93,7 @@ def run_search(
         code_version=version("nas-vision"),
         data_fingerprint=prepared.data.fingerprint,
     )
-    return _run(store, study, prepared, starts, executor, on_event, resumed=False)
+    return _stages(store, Stage(study, prepared, starts, resumed=False), executor, on_event)
 
 
 def resume_search(
@@ -121,22 +126,53 @@ def resume_search(
             row = extend(store, row, prepared)
     elif changes:
         row = store.update_config(study, settings.model_dump(mode="json"))
-    return _run(store, row, prepared, starts, executor, on_event, resumed=True)
+    return _stages(store, Stage(row, prepared, starts, resumed=True), executor, on_event)
 
 
-def _run(
-    store: Store,
-    study: StudyRow,
-    prepared: Preparation,
-    starts: list[StartPoint],
-    executor: Executor | None,
-    emit: Listener,
-    *,
-    resumed: bool,
-) -> Result:
+def _stages(store: Store, first: Stage, executor: Executor | None, emit: Listener) -> Result:
+    """Run a study and what follows it, on the same workers."""
+    settings = first.prepared.settings
+    with _once(executor or executor_for(settings)) as workers:
+        result = _run(store, first, workers, emit)
+        whole = not result.interrupted and (result.done >= result.budget or result.exhausted)
+        if settings.then is None or not whole:
+            return result
+        following = second_stage(store, first.study, first.prepared)
+        if following is None:
+            emit(Notice(f"then {settings.then}: no network of the front can be trained on whole images of this data"))
+            return result
+        second = _run(store, following, workers, emit)
+    outcome = read_second(store, first.study)
+    return replace(result, interrupted=second.interrupted, seconds=result.seconds + second.seconds, second=outcome)
+
+
+class _Workers:
+    """An executor that is started when it is first needed, and then serves every stage."""
+
+    def __init__(self, executor: Executor, stack: ExitStack) -> None:
+        self.executor, self._stack, self._started = executor, stack, False
+
+    def start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._stack.enter_context(self.executor)
+
+    def stop(self) -> None:
+        self._started = False
+        self._stack.close()
+
+
+@contextmanager
+def _once(executor: Executor) -> Iterator[_Workers]:
+    with ExitStack() as stack:
+        yield _Workers(executor, stack)
+
+
+def _run(store: Store, stage: Stage, workers: _Workers, emit: Listener) -> Result:
     begin = time.monotonic()
+    study, prepared, starts, resumed = stage.study, stage.prepared, stage.starts, stage.resumed
     settings, interrupted = prepared.settings, False
-    executor = executor or executor_for(settings)
+    executor = workers.executor
     with store.lease(study.name):
         begins = settings.start_from_store and not store.summary(study.name).trials
         notices = [adopt(store, study, prepared)] if begins else []
@@ -147,8 +183,13 @@ def _run(
             emit(Notice(text))
         try:
             if driver.needs_workers:
-                with interruptible() as check, executor:
-                    driver.run(check)
+                with interruptible() as check:
+                    workers.start()
+                    try:
+                        driver.run(check)
+                    except BaseException:
+                        workers.stop()
+                        raise
         except KeyboardInterrupt:
             interrupted = True
         finally:

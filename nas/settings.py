@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from nas.follow_up import FollowUp
 from nas.naming import check_study_name
 from nas.objective import DEFAULT_OBJECTIVES, Limit, Objective, check
 from space import Proxy
@@ -47,6 +48,8 @@ class SearchSettings(BaseModel):
     """Named models, or `STUDY:NUMBER`, tried first."""
     start_from_store: bool = False
     """Begin with all trials of other studies that were made in the same way; they cost no budget."""
+    then: FollowUp | None = None
+    """What is trained with another recipe once the search has ended; None: nothing."""
     repeat: bool = False
     """Train again what the store holds a result of."""
     train_as: Literal["full", "proxy"] | None = None

@@ -1,11 +1,11 @@
 """The command line: one file per group of commands, heavy imports inside the command functions.
 
-search.py   nas search, nas resume              models.py   nas models list | show | verify
+search.py   nas search                          models.py   nas models list | show | verify
+resume.py   nas resume                          bench.py    nas bench ops | search
 studies.py  nas studies, nas trials, nas front  space.py    nas space check | sample | schema | size
 train.py    nas train, nas evaluate             cost.py     nas cost
 export.py   nas export                          report.py   nas report
-bench.py    nas bench ops | search              dashboard.py  nas dashboard
-export_optuna.py  nas export-optuna
+dashboard.py  nas dashboard                     export_optuna.py  nas export-optuna
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import bench, cost, dashboard, export, export_optuna, models, report, search, space, studies, train
+from nas.cli import bench, cost, dashboard, export, export_optuna, models, report, resume, search, space, studies, train
 from nas.cli.options import examples
 
 __all__ = ["app"]
@@ -54,6 +54,7 @@ def root(
 
 
 search.register(app)
+resume.register(app)
 studies.register(app)
 train.register(app)
 export.register(app)
