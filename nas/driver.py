@@ -11,20 +11,18 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Literal
 
-from nas.admission import Verdict
 from nas.evaluation_cache import LOOK_AGAIN, EvaluationCache
 from nas.events import EpochReported, FrontChanged, Listener, Notice, Rejected, Suggested, TrialFinished, TrialStarted
 from nas.executors import EpochDone, Executor, JobDone, JobFailed, Report, WorkerLost
-from nas.flight import Flight, job_of, next_evaluators
+from nas.flight import Flight, job_of, latency_in, next_evaluators
 from nas.front import FrontPoint, description_of, front_points, joined, point_of
 from nas.objective import COUNTED, violated
-from nas.proposing import Candidate, Proposer
+from nas.proposing import Proposer
+from nas.recording import record
 from nas.settings import SearchSettings
 from nas.training_size import TrainingSize
-from space import describe
 from space.errors import NasError
-from trials.rows import OPEN, TRAINED, State, StudyRow, TrialRow
-from trials.seeds import trial_seed
+from trials.rows import OPEN, TRAINED, State, StudyRow
 from trials.store import Store
 
 ATTEMPTS = 3
@@ -115,7 +113,7 @@ class Driver:
             self._emit(Notice("no other network of the space meets the limits: the search ends before its budget"))
             return False
         verdict = self._proposer.admission.judge(candidate.proposal.arch)
-        row = self._record(candidate, verdict)
+        row = record(self._store, self._study.id, self._settings.seed, candidate, verdict)
         self.counts[row.state] += 1
         if verdict.state == "queued":
             self._proposer.admitted(row)
@@ -125,36 +123,14 @@ class Driver:
             self._emit(Suggested(row.number, row.arch_id, text, row.params or 0, row.macs or 0, by))
             return True
         self._proposer.rejected(row)
+        if verdict.predicted_ms is not None:
+            self._count_slow(verdict.reason or "")
         if verdict.state == "duplicate":
             self._proposer.suggestions.drop(candidate.proposal)
         else:
             self._proposer.suggestions.refuse(candidate.proposal, verdict.values)
         self._emit(Rejected(row.number, row.arch_id, verdict.state, verdict.reason or ""))
         return True
-
-    def _record(self, candidate: Candidate, verdict: Verdict) -> TrialRow:
-        proposal = candidate.proposal
-        arch_id = proposal.arch.id
-        extra: dict[str, object] = {"description": describe(proposal.arch)}
-        if verdict.activations is not None:
-            extra["activations"] = verdict.activations
-        if proposal.state:
-            extra["sampler"] = dict(proposal.state)
-        return self._store.add_trial(
-            self._study.id,
-            state=verdict.state,
-            arch_id=arch_id,
-            arch_json=proposal.arch.model_dump_json(exclude_defaults=True),
-            params=verdict.params,
-            macs=verdict.macs,
-            choices=proposal.choices,
-            seed=trial_seed(self._settings.seed, arch_id),
-            sampler=candidate.sampler,
-            reason=verdict.reason,
-            duplicate_of=verdict.duplicate_of,
-            origin=candidate.origin,
-            extra=extra,
-        )
 
     # -- running
 
@@ -206,6 +182,9 @@ class Driver:
         del self._flying[report.key]
         if isinstance(report, JobDone):
             flight.take(report.outcome)
+            limit = self._proposer.admission.latency
+            if limit is not None and (ms := latency_in(report.outcome)) is not None:
+                limit.learn(flight.proposal.arch, ms)
             self._measured(flight)
         elif isinstance(report, JobFailed):
             self._finish(flight, "failed", report.reason)
@@ -241,6 +220,10 @@ class Driver:
         self._proposer.too_slow(flight.row)
         self._proposer.suggestions.refuse(flight.proposal, flight.values())
         self._emit(Rejected(flight.row.number, flight.row.arch_id, "infeasible", reason))
+        self._count_slow(reason)
+
+    def _count_slow(self, reason: str) -> None:
+        """Count a network that is too slow while none has been fast enough. Raises SearchError at the sixtieth."""
         if self._never_fast is not None:
             self._never_fast += 1
             if self._never_fast >= SLOW_IN_A_ROW:

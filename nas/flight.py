@@ -121,3 +121,11 @@ def job_for(
         threads=settings.threads,
         evaluators=evaluators,
     )
+
+
+def latency_in(outcome: Mapping[str, Any]) -> float | None:
+    """Return the latency that a job measured, None where it measured none or no number."""
+    for each in outcome.values():
+        if (found := measured_from(each).get("latency_ms")) is not None and 0 < found.value < math.inf:
+            return found.value
+    return None

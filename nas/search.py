@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from nas.adoption import adopt
 from nas.driver import Driver, SearchError
+from nas.evaluation_cache import Conditions
 from nas.events import Finished, Listener, Notice, Started, silent
 from nas.executors import Executor, Inline, RayPool
 from nas.extension import extend
@@ -24,6 +25,7 @@ from nas.second_stage import Outcome, Stage, check_free, read_second, second_sta
 from nas.settings import SearchSettings
 from nas.start_points import StartPoint, start_points
 from nas.suggestions import Suggestions
+from nas.verification import Verification
 from space import DesignSpace
 from trials.rows import StudyRow
 from trials.store import Store
@@ -181,12 +183,15 @@ def _run(store: Store, stage: Stage, workers: _Workers, emit: Listener) -> Resul
         notices += [start.notice for start in starts if not resumed and start.notice]
         for text in (*prepared.notices, *notices):
             emit(Notice(text))
+        conditions = Conditions(settings, prepared.size, study.data_fingerprint)
+        verification = Verification(store, study, conditions)
         try:
-            if driver.needs_workers:
+            if driver.needs_workers or verification.pending():
                 with interruptible() as check:
                     workers.start()
                     try:
                         driver.run(check)
+                        verification.run(executor, emit, check)
                     except BaseException:
                         workers.stop()
                         raise

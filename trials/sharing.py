@@ -15,7 +15,7 @@ from trials import writing
 from trials.lease import Lease, holder, moment
 from trials.measurement import Measured
 from trials.reading import Reader
-from trials.rows import REUSED, Rival, TrialRow
+from trials.rows import REUSED, Rival, StoreError, TrialRow
 from trials.schema import architecture, epoch_metric, measurement, study, trial
 
 _BATCH = 500
@@ -57,6 +57,14 @@ class Sharing(Reader):
                 return False
             writing.begin_trial(connection, row.id, claimed, worker, attempt)
         return True
+
+    def strike_out(self, trial_id: int, reason: str) -> None:
+        """Give a complete trial a reason why it is on no front; its state and numbers stay."""
+        with self._database.write() as connection:
+            row = writing.claim(connection, trial_id, self._leases)
+            if row.state != "complete":
+                raise StoreError(f"{row.label}: {row.state}, only a complete trial can leave a front")
+            writing.change_trial(connection, trial_id, reason=writing.storable(reason))
 
     def measured_by(self, study_id: int) -> dict[int, set[tuple[str, int]]]:
         """Return kind and version of the evaluators that measured each trial of a study, by the trial's id."""
