@@ -10,6 +10,7 @@ from functools import partial
 from typing import Literal
 
 from nas.fitted_space import FittedSpace
+from nas.latency_limit import LatencyLimit
 from nas.objective import COUNTED, Limit, ObjectiveError, violated, violation
 from nas.training_size import TrainingSize
 from space import Architecture, SpaceError
@@ -31,23 +32,29 @@ class Verdict:
     macs: int | None
     activations: int | None
     duplicate_of: int | None = None
+    predicted_ms: float | None = None
+    """The predicted latency, of a point that is refused for it."""
 
     @property
     def values(self) -> dict[str, float]:
         """Return the known counts by metric."""
         found = {"params": self.params, "macs": self.macs, "activations": self.activations}
+        found |= {"latency_ms": self.predicted_ms}
         return {name: float(value) for name, value in found.items() if value is not None}
 
 
 class Admission:
     """Judges points by the limits and by what the study has already seen."""
 
-    def __init__(self, space: FittedSpace, size: TrainingSize, limits: Sequence[Limit]) -> None:
-        """Start with nothing seen."""
+    def __init__(
+        self, space: FittedSpace, size: TrainingSize, limits: Sequence[Limit], latency: LatencyLimit | None = None
+    ) -> None:
+        """Start with nothing seen; `latency` refuses points that are too slow before they are measured."""
+        self.latency = latency
         self.space, self.size = space, size
         self.limits = tuple(limit for limit in limits if limit.metric in COUNTED)
         self.seen: dict[str, int] = {}
-        self._macs_cap = math.inf
+        self._macs_cap, self._least_cap = math.inf, 0.0
 
     def remember(self, rows: Iterable[TrialRow]) -> None:
         """Count the architectures of these trials as seen."""
@@ -66,6 +73,8 @@ class Admission:
         verdict = Verdict("queued", None, params, macs, activations)
         if reason := violated(self.limits, verdict.values):
             return Verdict("infeasible", reason, params, macs, activations)
+        if self.latency is not None and (slow := self.latency.too_slow(arch)) is not None:
+            return Verdict("infeasible", slow.reason, params, macs, activations, predicted_ms=slow.predicted_ms)
         return verdict
 
     def slower_than_allowed(self, macs: float) -> None:
@@ -73,7 +82,7 @@ class Admission:
 
         One draw in four ignores this, so that no feasible point is shut out.
         """
-        self._macs_cap = min(self._macs_cap, macs / 2)
+        self._macs_cap = min(self._macs_cap, max(macs / 2, self._least_cap))
 
     def fast_enough(self, macs: float) -> None:
         """Take note of a network that meets the limits of measured metrics."""
@@ -88,6 +97,8 @@ class Admission:
             except SpaceError:
                 if math.isinf(cap):
                     break
+                # finding that no network is so small takes seconds, so the cap goes there no more
+                self._least_cap = self._macs_cap = max(2 * cap, self._least_cap)
                 continue
             if arch.id not in self.seen:
                 return arch

@@ -6,30 +6,29 @@ any moment therefore loses at most work in progress, never a trial.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Literal
 
-from nas.admission import Verdict
+from nas.evaluation_cache import LOOK_AGAIN, EvaluationCache
 from nas.events import EpochReported, FrontChanged, Listener, Notice, Rejected, Suggested, TrialFinished, TrialStarted
 from nas.executors import EpochDone, Executor, JobDone, JobFailed, Report, WorkerLost
-from nas.flight import Flight, job_of, next_evaluators
+from nas.flight import Flight, job_of, latency_in, next_evaluators
 from nas.front import FrontPoint, description_of, front_points, joined, point_of
 from nas.objective import COUNTED, violated
-from nas.proposing import Candidate, Proposer
+from nas.proposing import Proposer
+from nas.recording import record
 from nas.settings import SearchSettings
 from nas.training_size import TrainingSize
-from space import describe
 from space.errors import NasError
-from trials.rows import OPEN, State, StudyRow, TrialRow
-from trials.seeds import trial_seed
+from trials.rows import OPEN, TRAINED, State, StudyRow
 from trials.store import Store
 
 ATTEMPTS = 3
 """Workers that may die under one trial before it counts as failed."""
 ALIKE = 5
 """So many first trials that fail for one reason end the search: something is wrong with all of them."""
-TRAINED = ("complete", "stopped", "failed")
 SLOW_IN_A_ROW = 60
 """So many networks measured too slow, none fast enough, make the limit impossible."""
 
@@ -61,13 +60,15 @@ class Driver:
         self._queue = deque(Flight(row, proposals[row.number], row.attempt) for row in rows if row.state in OPEN)
         self._flying: dict[int, Flight] = {}
         self._front: list[FrontPoint] = front_points(rows, settings.objectives)
+        self._cache = EvaluationCache(store, study, settings, size)
+        self._adopted = sum(row.adopted for row in rows)
         self._failures: list[str] | None = []
         self._never_fast = 0 if not self._front else None
 
     @property
     def done(self) -> int:
         """Return how many trials have been trained."""
-        return sum(self.counts[state] for state in TRAINED)
+        return sum(self.counts[state] for state in TRAINED) - self._adopted
 
     @property
     def exhausted(self) -> bool:
@@ -96,7 +97,10 @@ class Driver:
                 continue
             if not self._flying and not self._queue:
                 return
-            self._executor.wait(self._heed)
+            if not self._flying:  # all that is left is being trained by another process
+                time.sleep(LOOK_AGAIN)
+                continue
+            self._executor.wait(self._heed, timeout=LOOK_AGAIN if self._queue and self._executor.idle() else None)
 
     # -- asking
 
@@ -109,7 +113,7 @@ class Driver:
             self._emit(Notice("no other network of the space meets the limits: the search ends before its budget"))
             return False
         verdict = self._proposer.admission.judge(candidate.proposal.arch)
-        row = self._record(candidate, verdict)
+        row = record(self._store, self._study.id, self._settings.seed, candidate, verdict)
         self.counts[row.state] += 1
         if verdict.state == "queued":
             self._proposer.admitted(row)
@@ -119,6 +123,8 @@ class Driver:
             self._emit(Suggested(row.number, row.arch_id, text, row.params or 0, row.macs or 0, by))
             return True
         self._proposer.rejected(row)
+        if verdict.predicted_ms is not None:
+            self._count_slow(verdict.reason or "")
         if verdict.state == "duplicate":
             self._proposer.suggestions.drop(candidate.proposal)
         else:
@@ -126,49 +132,43 @@ class Driver:
         self._emit(Rejected(row.number, row.arch_id, verdict.state, verdict.reason or ""))
         return True
 
-    def _record(self, candidate: Candidate, verdict: Verdict) -> TrialRow:
-        proposal = candidate.proposal
-        arch_id = proposal.arch.id
-        extra: dict[str, object] = {"description": describe(proposal.arch)}
-        if verdict.activations is not None:
-            extra["activations"] = verdict.activations
-        if proposal.state:
-            extra["sampler"] = dict(proposal.state)
-        if candidate.parents:
-            extra["parents"] = list(candidate.parents)
-        return self._store.add_trial(
-            self._study.id,
-            state=verdict.state,
-            arch_id=arch_id,
-            arch_json=proposal.arch.model_dump_json(exclude_defaults=True),
-            params=verdict.params,
-            macs=verdict.macs,
-            choices=proposal.choices,
-            seed=trial_seed(self._settings.seed, arch_id),
-            sampler=candidate.sampler,
-            reason=verdict.reason,
-            duplicate_of=verdict.duplicate_of,
-            origin=candidate.origin,
-            extra=extra,
-        )
-
     # -- running
 
     def _dispatch(self) -> bool:
-        """Send the first queued trial to an idle worker; tell whether there were both."""
-        if not self._queue or not self._executor.idle():
+        """Send the first queued trial that no other process trains to an idle worker; tell whether there was one.
+
+        A trial whose result the store has ends here.
+        """
+        if not self._executor.idle():
             return False
-        flight = self._queue.popleft()
+        flight = next((each for each in self._queue if each.started or self._claimed(each)), None)
+        if flight is None:
+            return False
+        self._queue.remove(flight)
+        if not next_evaluators(flight, self._settings):
+            self._measured(flight)
+            return True
         number = flight.row.number
         job = job_of(flight, self._settings, self._size)
-        worker = self._executor.submit(number, job.model_dump_json(exclude_defaults=True))
+        self._executor.submit(number, job.model_dump_json(exclude_defaults=True))
         self._flying[number] = flight
-        if not flight.started:
-            flight.begin_attempt()
-            self._store.start_trial(flight.row.id, worker=worker, attempt=flight.attempt)
-            self._move(flight, "running")
-            self._emit(TrialStarted(number, worker, flight.attempt))
         return True
+
+    def _claimed(self, flight: Flight) -> bool:
+        """Take the trial's result from the store, or start the trial; tell whether either could be done."""
+        known, worker = flight.waits_for, self._executor.next_worker()
+        while (rivals := self._cache.look_up(flight)) is not None:
+            if not next_evaluators(flight, self._settings):
+                return True
+            attempt = flight.attempt + 1
+            if self._store.start_unless_rivalled(flight.row, worker=worker, attempt=attempt, seen=rivals):
+                flight.begin_attempt()
+                self._move(flight, "running")
+                self._emit(TrialStarted(flight.row.number, worker, attempt))
+                return True
+        if known is None and (rival := flight.waits_for) is not None:
+            self._emit(Notice(f"trial {flight.row.number}: waits for {rival.name}, which is the same training"))
+        return False
 
     def _heed(self, report: Report) -> None:
         """Store and pass on what a worker reports."""
@@ -182,6 +182,9 @@ class Driver:
         del self._flying[report.key]
         if isinstance(report, JobDone):
             flight.take(report.outcome)
+            limit = self._proposer.admission.latency
+            if limit is not None and (ms := latency_in(report.outcome)) is not None:
+                limit.learn(flight.proposal.arch, ms)
             self._measured(flight)
         elif isinstance(report, JobFailed):
             self._finish(flight, "failed", report.reason)
@@ -217,6 +220,10 @@ class Driver:
         self._proposer.too_slow(flight.row)
         self._proposer.suggestions.refuse(flight.proposal, flight.values())
         self._emit(Rejected(flight.row.number, flight.row.arch_id, "infeasible", reason))
+        self._count_slow(reason)
+
+    def _count_slow(self, reason: str) -> None:
+        """Count a network that is too slow while none has been fast enough. Raises SearchError at the sixtieth."""
         if self._never_fast is not None:
             self._never_fast += 1
             if self._never_fast >= SLOW_IN_A_ROW:
@@ -233,7 +240,9 @@ class Driver:
         else:
             self._proposer.suggestions.drop(flight.proposal)
         row, done, budget = flight.row, self.done, self._settings.budget
-        self._emit(TrialFinished(row.number, row.arch_id, state, values, reason, flight.seconds(), done, budget))
+        reused = flight.source.name if flight.source and state == "complete" else None
+        seconds = flight.seconds()
+        self._emit(TrialFinished(row.number, row.arch_id, state, values, reason, seconds, done, budget, reused))
         if state == "complete":
             self._failures = None
             front = joined(self._front, point_of(row, values), self._settings.objectives)
@@ -259,5 +268,6 @@ class Driver:
 
     def _write(self, flight: Flight, state: State, reason: str | None) -> None:
         """Store the final row with all measurements; a failed trial keeps those that can stand."""
-        self._store.finish_trial(flight.row.id, state=state, reason=reason, evaluations=flight.finite())
+        source = flight.source.trial_id if flight.source else None
+        self._store.finish_trial(flight.row.id, state=state, reason=reason, evaluations=flight.finite(), source=source)
         self._move(flight, state)

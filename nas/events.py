@@ -99,6 +99,8 @@ class TrialFinished:
     done: int
     """Trials that have been trained so far, of `budget`."""
     budget: int
+    reused: str | None = None
+    """The trial of another study that was trained in its place, as STUDY:NUMBER."""
 
 
 @dataclass(frozen=True)

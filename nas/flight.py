@@ -14,9 +14,10 @@ from nas.objective import Objective
 from nas.settings import SearchSettings
 from nas.suggestions import Proposal
 from nas.training_size import TrainingSize
+from space import Architecture
 from trials.evaluator import Evaluator, Job
 from trials.measurement import Measured
-from trials.rows import TrialRow
+from trials.rows import Rival, TrialRow
 from trials.training.recipe import PROXY_RECIPE
 
 
@@ -35,6 +36,10 @@ class Flight:
     measured: dict[str, tuple[int, dict[str, Measured]]] = field(default_factory=dict)
     """Per evaluator kind: its version and what it measured."""
     begin: float = 0.0
+    source: Rival | None = None
+    """The trial of another study whose result serves this one as well."""
+    waits_for: Rival | None = None
+    """The trial of another study that is being trained to the same result."""
 
     def take(self, outcome: Mapping[str, Any]) -> None:
         """Keep what a job measured."""
@@ -47,7 +52,7 @@ class Flight:
 
     def start_anew(self) -> None:
         """Forget what the lost worker had measured."""
-        self.started, self.measured = False, {}
+        self.started, self.measured, self.source = False, {}, None
 
     def seconds(self) -> float:
         """Return the wall time since its worker took it."""
@@ -88,9 +93,22 @@ def next_evaluators(flight: Flight, settings: SearchSettings) -> tuple[Evaluator
 
 def job_of(flight: Flight, settings: SearchSettings, size: TrainingSize) -> Job:
     """Return what a worker needs to know for the next evaluators of this trial."""
-    arch = flight.proposal.arch
+    row, arch = flight.row, flight.proposal.arch
+    return job_for(arch, settings, size, number=row.number, seed=row.seed, evaluators=next_evaluators(flight, settings))
+
+
+def job_for(
+    arch: Architecture,
+    settings: SearchSettings,
+    size: TrainingSize,
+    *,
+    number: int,
+    seed: int,
+    evaluators: tuple[Evaluator, ...],
+) -> Job:
+    """Return the job of a point in a study with these settings."""
     return Job(
-        trial_number=flight.row.number,
+        trial_number=number,
         arch=arch,
         train_arch=size.twin(arch),
         data=settings.data,
@@ -98,8 +116,16 @@ def job_of(flight: Flight, settings: SearchSettings, size: TrainingSize) -> Job:
         recipe=settings.recipe or PROXY_RECIPE,
         resolution=size.resolution,
         cost_resolution=size.cost_resolution,
-        seed=flight.row.seed,
+        seed=seed,
         device=settings.device or "cpu",
         threads=settings.threads,
-        evaluators=next_evaluators(flight, settings),
+        evaluators=evaluators,
     )
+
+
+def latency_in(outcome: Mapping[str, Any]) -> float | None:
+    """Return the latency that a job measured, None where it measured none or no number."""
+    for each in outcome.values():
+        if (found := measured_from(each).get("latency_ms")) is not None and 0 < found.value < math.inf:
+            return found.value
+    return None

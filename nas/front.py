@@ -59,9 +59,11 @@ def description_of(row: TrialRow) -> str:
 def front_rows(rows: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
     """Return the complete trials on the front, best in the first objective first.
 
-    Only `complete` trials count: a trial stopped early has the accuracy of a lesser training.
+    Only `complete` trials count: a trial stopped early has the accuracy of a lesser training. A complete one with a
+    reason broke a limit when it was measured again.
     """
-    done = [(row, vector(objectives, values_of(row))) for row in rows if row.state == "complete"]
+    fine = (row for row in rows if row.state == "complete" and row.reason is None)
+    done = [(row, vector(objectives, values_of(row))) for row in fine]
     kept = [(row, point) for row, point in done if point is not None]
     if not kept:
         return []

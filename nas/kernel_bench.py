@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from nas.operator_bench import Case, Way, depthwise, gradients, sampling, scan
-from nas.turns import quartiles_of
 from nas.published_kernels import DCN_V4, REPLKNET
+from nas.turns import quartiles_of
 from ops import gated_product, global_response_norm, layer_norm2d
 from ops.dispatch import DEVICES, Impl
 from ops.gated_product.reference import Activation

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nas.admission import Admission
 from nas.fitted_space import FittedSpace
+from nas.latency_limit import LatencyLimit
 from nas.objective import COUNTED, ObjectiveError
 from nas.quantities import duration
 from nas.samplers import sampler
@@ -85,7 +86,7 @@ def prepare(settings: SearchSettings, design: DesignSpace) -> Preparation:
         }
     )
     fitted = space.at(size.cost_resolution)
-    admission = Admission(fitted, size, settings.limits)
+    admission = Admission(fitted, size, settings.limits, LatencyLimit.of(chosen, size.cost_resolution))
     admission.check_possible(settings.seed)
     return Preparation(chosen, size, fitted, data, admission, (_notice(estimate, settings, device),))
 
@@ -110,7 +111,8 @@ def restore(settings: SearchSettings, design: DesignSpace, fingerprint: str) -> 
         settings.cost_resolution or design.resolution,
     )
     fitted = space.at(size.cost_resolution)
-    return Preparation(settings, size, fitted, data, Admission(fitted, size, settings.limits), (str(size),))
+    admission = Admission(fitted, size, settings.limits, LatencyLimit.of(settings, size.cost_resolution))
+    return Preparation(settings, size, fitted, data, admission, (str(size),))
 
 
 def default_device() -> str:

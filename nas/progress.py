@@ -94,6 +94,8 @@ class SearchProgress:
         """Fold one event in."""
         match event:
             case Started():
+                if self.started is not None and self.started.study != event.study:
+                    self._next_stage()
                 self.started, self.done, self.budget = event, event.done, event.budget
             case Suggested():
                 self.descriptions[event.number] = event.description
@@ -117,6 +119,12 @@ class SearchProgress:
             case Finished():
                 self.finished, self.done, self.front = event, event.done, event.front
                 self.running.clear()
+
+    def _next_stage(self) -> None:
+        """Forget the trials of the study before: another one begins."""
+        self.counts, self.front, self.finished, self._first_start = Counter(), (), None, None
+        self.running.clear()
+        self.last.clear()
 
     def on_front(self, number: int) -> bool:
         """Tell whether a trial is on the front as it is now."""

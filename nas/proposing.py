@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.admission import Admission
+from nas.latency_limit import PREDICTED
 from nas.repair import mend
 from nas.sampler import Sampler
 from nas.start_points import StartPoint
@@ -68,6 +69,8 @@ class Proposer:
             if row.origin is not None and self._starts:
                 self._starts.popleft()
             slow = row.state == "infeasible" and row.attempt > 0
+            if PREDICTED in row.extra:
+                self.admission.slower_than_allowed(row.macs or 0)
             self._count(rejected=row.state in REJECTED and not slow)
             self._refused = row if row.state in REJECTED and self._sampled(row) else None
             if slow:
@@ -75,6 +78,8 @@ class Proposer:
             elif row.state == "complete":
                 self.fast_enough(row)
         self.admission.remember(rows)
+        if self.admission.latency is not None:
+            self.admission.latency.take_in(rows)
         return self.suggestions.rebuild(rows)
 
     def propose(self) -> Candidate | None:
@@ -112,6 +117,8 @@ class Proposer:
         """Take note that the point last proposed was refused, as this row says."""
         self._count(rejected=True)
         self._refused = row if self._sampled(row) else None
+        if PREDICTED in row.extra:
+            self.admission.slower_than_allowed(row.macs or 0)
         self.admission.remember([row])
 
     def too_slow(self, row: TrialRow) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -30,6 +31,7 @@ from nas.quantities import duration, measured
 from nas.report_page import PAGE, figure_block, table_block
 from nas.study_data import StudyData
 from space import Architecture, DesignSpace, SpaceError
+from trials.rows import TRAINED
 
 _MOST_MARKS = 60
 _MOST_CAUSES = 12
@@ -55,7 +57,7 @@ def render(data: StudyData) -> str:
     from plotly.offline import get_plotlyjs
 
     figures: list[str] = []
-    blocks = [*_front_blocks(data, figures), _front_table(data), _curves_block(data, figures)]
+    blocks = [*_front_blocks(data, figures), _front_table(data), _second_block(data), _curves_block(data, figures)]
     blocks += [*_drawing_blocks(data, figures), _growth_block(data, figures), _causes_block(data)]
     return PAGE.substitute(
         title=escape(f"{data.row.name} - nas report"),
@@ -135,6 +137,21 @@ def _front_table(data: StudyData) -> str:
     return (
         table_block(f"The front: {len(rows)} network{'s' if len(rows) != 1 else ''}", heads, rows, note) if rows else ""
     )
+
+
+def _second_block(data: StudyData) -> str:
+    """Tell of the networks that were trained to the end: how they rank now, and their front."""
+    if data.second is None:
+        return ""
+    names = shown_metrics([objective.metric for objective in data.settings.objectives])
+    rows = [
+        [f"{data.second.study}:{point.trial}", f"{data.row.name}:{data.second.sources.get(point.trial, '-')}"]
+        + [measured(point.values.get(name), unit_of(name)) for name in names]
+        + [point.description]
+        for point in data.second.front
+    ]
+    heads = ["trial", "of trial", *names, "network"]
+    return table_block("The front after full training", heads, rows, data.second.sentence())
 
 
 def _curves_block(data: StudyData, figures: list[str]) -> str:
@@ -225,7 +242,7 @@ def _lead(data: StudyData) -> str:
 
 def _tiles(data: StudyData) -> str:
     counts = data.counts
-    trained = counts["complete"] + counts["stopped"] + counts["failed"]
+    trained = sum(counts[state] for state in TRAINED) - sum(trial.adopted for trial in data.trials)
     tiles = [
         (f"{trained} of {data.settings.budget}", "networks trained"),
         (str(len(data.front)), "on the front"),
@@ -260,5 +277,7 @@ def _about(data: StudyData) -> str:
         "Code": data.row.code_version,
         "Created": f"{data.row.created:%Y-%m-%d %H:%M} UTC",
     }
+    if reused := Counter(trial.reused.rpartition(":")[0] for trial in data.trials if trial.reused):
+        facts["Reused"] = "; ".join(f"{count} results of study {study}" for study, count in sorted(reused.items()))
     items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in facts.items())
     return f"<dl>{items}</dl><details><summary>The space file</summary><pre>{escape(data.row.space)}</pre></details>"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
+from nas.adoption import adopt
 from nas.driver import Driver, SearchError
+from nas.evaluation_cache import Conditions
 from nas.events import Finished, Listener, Notice, Started, silent
-from nas.executors import Executor, Inline, RayPool, Shared
+from nas.executors import Executor, Inline, RayPool
+from nas.extension import extend
 from nas.front import FrontPoint, front_points
 from nas.interrupts import interruptible
 from nas.point_costs import point_costs
@@ -18,10 +22,11 @@ from nas.preparation import Preparation, default_device, prepare, restore
 from nas.proposing import Proposer
 from nas.samplers import sampler
 from nas.scored_costs import scored_costs
+from nas.second_stage import Outcome, Stage, check_free, read_second, second_stage
 from nas.settings import SearchSettings
 from nas.start_points import StartPoint, start_points
 from nas.suggestions import Suggestions
-from nas.warm_points import WarmStart
+from nas.verification import Verification
 from nas.warm_start import warm_starts, warmed
 from space import DesignSpace
 from trials.rows import StudyRow
@@ -49,6 +54,10 @@ class Result:
     """Ctrl-C ended it; `resume_search` goes on."""
     exhausted: bool
     """The space ended before the budget."""
+    reused: int = 0
+    """Of the trained, those whose result another study of the store had."""
+    second: Outcome | None = None
+    """What the second stage came to, where one was asked for and the first is done."""
 
 
 def executor_for(settings: SearchSettings, *, inline: bool = False, ray_address: str | None = None) -> Executor:
@@ -78,6 +87,7 @@ def run_search(
     Returns early, with `interrupted`, on Ctrl-C. Raises NasError; nothing is stored where the settings are at fault.
     """
     design = DesignSpace.load(settings.space)
+    check_free(store, settings)
     prepared = prepare(settings, design)
     starts = start_points(settings.start_from, store, prepared.space, prepared.admission)
     study = store.create_study(
@@ -87,7 +97,7 @@ def run_search(
         code_version=version("nas-vision"),
         data_fingerprint=prepared.data.fingerprint,
     )
-    return _run(store, study, prepared, starts, executor, on_event, resumed=False)
+    return _stages(store, Stage(study, prepared, starts, resumed=False), executor, on_event)
 
 
 def resume_search(
@@ -98,44 +108,102 @@ def resume_search(
     on_event: Listener = silent,
     budget: int | None = None,
     workers: int | None = None,
+    space: str | None = None,
 ) -> Result:
     """Go on with a study after any death, or beyond its budget.
 
     budget, workers:  replace those of the study.
+    space:            a space file or preset that extends the study's; its trials stay valid.
 
-    Raises:  StoreError where the study is unknown or another driver has it; NasError where data or device have changed.
+    Raises:  StoreError where the study is unknown or another driver has it; NasError where data or device have changed,
+             or the space is no extension.
     """
     row = store.study(study)
-    changes = {name: value for name, value in (("budget", budget), ("workers", workers)) if value is not None}
+    given = {"budget": budget, "workers": workers, "space": space}
+    changes = {name: value for name, value in given.items() if value is not None}
     settings = SearchSettings.make(**(row.config | changes))
-    design = DesignSpace.from_yaml(row.space, settings.space)
+    design = DesignSpace.load(space) if space else DesignSpace.from_yaml(row.space, settings.space)
     prepared = restore(settings, design, row.data_fingerprint)
     starts = start_points(settings.start_from, store, prepared.space, prepared.admission)
-    if changes:
+    if space:
+        with store.lease(study):
+            row = extend(store, row, prepared)
+    elif changes:
         row = store.update_config(study, settings.model_dump(mode="json"))
-    return _run(store, row, prepared, starts, executor, on_event, resumed=True)
+    return _stages(store, Stage(row, prepared, starts, resumed=True), executor, on_event)
 
 
-def _run(
-    store: Store,
-    study: StudyRow,
-    prepared: Preparation,
-    starts: list[StartPoint],
-    executor: Executor | None,
-    emit: Listener,
-    *,
-    resumed: bool,
-) -> Result:
-    executor = executor or executor_for(prepared.settings)
+def _stages(store: Store, first: Stage, executor: Executor | None, emit: Listener) -> Result:
+    """Run a study and what follows it, on the same workers."""
+    settings = first.prepared.settings
+    with _once(executor or executor_for(settings)) as workers:
+        result = _run(store, first, workers, emit)
+        whole = not result.interrupted and (result.done >= result.budget or result.exhausted)
+        if settings.then is None or not whole:
+            return result
+        following = second_stage(store, first.study, first.prepared)
+        if following is None:
+            emit(Notice(f"then {settings.then}: no network of the front can be trained on whole images of this data"))
+            return result
+        second = _run(store, following, workers, emit)
+    outcome = read_second(store, first.study)
+    return replace(result, interrupted=second.interrupted, seconds=result.seconds + second.seconds, second=outcome)
+
+
+class _Workers:
+    """An executor that is started when it is first needed, and then serves every stage."""
+
+    def __init__(self, executor: Executor, stack: ExitStack) -> None:
+        self.executor, self._stack, self._started = executor, stack, False
+
+    def start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._stack.enter_context(self.executor)
+
+    def stop(self) -> None:
+        self._started = False
+        self._stack.close()
+
+
+@contextmanager
+def _once(executor: Executor) -> Iterator[_Workers]:
+    with ExitStack() as stack:
+        yield _Workers(executor, stack)
+
+
+def _run(store: Store, stage: Stage, workers: _Workers, emit: Listener) -> Result:
+    begin = time.monotonic()
+    study, resumed, executor, interrupted = stage.study, stage.resumed, workers.executor, False
     with store.lease(study.name):
-        warm = prepared.settings.warm_start
-        if warm is None or prepared.settings.warm_points is not None:
-            result = _search(store, study, prepared, starts, executor, emit, resumed=resumed)
-        else:
-            with executor:
-                prepared = _warmed(store, prepared, warm, starts, executor, emit)
-                result = _search(store, study, prepared, starts, Shared(executor), emit, resumed=resumed)
-    if result.interrupted:
+        prepared = _warmed(store, stage, workers, emit)
+        settings = prepared.settings
+        starts = [*stage.starts, *warm_starts(settings)]
+        begins = settings.start_from_store and not store.summary(study.name).trials
+        notices = [adopt(store, study, prepared)] if begins else []
+        driver = _driver(store, study, prepared, starts, executor, emit)
+        emit(_started(store, settings, driver, executor, resumed=resumed))
+        notices += [start.notice for start in starts if not resumed and start.notice]
+        for text in (*prepared.notices, *notices):
+            emit(Notice(text))
+        conditions = Conditions(settings, prepared.size, study.data_fingerprint)
+        verification = Verification(store, study, conditions)
+        try:
+            if driver.needs_workers or verification.pending():
+                with interruptible() as check:
+                    workers.start()
+                    try:
+                        driver.run(check)
+                        verification.run(executor, emit, check)
+                    except BaseException:
+                        workers.stop()
+                        raise
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            store.requeue(study.id)
+        result = _result(store, study, settings, driver, time.monotonic() - begin, interrupted=interrupted)
+    if interrupted:
         emit(Notice(f"interrupted after {result.done} of {result.budget} trials; nas resume {study.name} goes on"))
     emit(
         Finished(
@@ -153,48 +221,22 @@ def _run(
     return result
 
 
-def _warmed(
-    store: Store,
-    prepared: Preparation,
-    warm: WarmStart,
-    starts: list[StartPoint],
-    executor: Executor,
-    emit: Listener,
-) -> Preparation:
+def _warmed(store: Store, stage: Stage, workers: _Workers, emit: Listener) -> Preparation:
     """Return the search with the points of its warm start chosen, and store them with the study."""
-    with interruptible() as check:
-        points = warmed(prepared, warm, executor, emit, [start.arch for start in starts], check)
+    prepared = stage.prepared
+    warm = prepared.settings.warm_start
+    if warm is None or prepared.settings.warm_points is not None:
+        return prepared
+    workers.start()
+    try:
+        with interruptible() as check:
+            points = warmed(prepared, warm, workers.executor, emit, [start.arch for start in stage.starts], check)
+    except BaseException:
+        workers.stop()
+        raise
     settings = prepared.settings.model_copy(update={"warm_points": points})
     store.update_config(settings.study, settings.model_dump(mode="json"))
     return replace(prepared, settings=settings)
-
-
-def _search(
-    store: Store,
-    study: StudyRow,
-    prepared: Preparation,
-    starts: list[StartPoint],
-    executor: Executor,
-    emit: Listener,
-    *,
-    resumed: bool,
-) -> Result:
-    begin = time.monotonic()
-    settings, interrupted = prepared.settings, False
-    starts = [*starts, *warm_starts(settings)]
-    driver = _driver(store, study, prepared, starts, executor, emit)
-    emit(_started(store, settings, driver, executor, resumed=resumed))
-    for text in (*prepared.notices, *(start.notice for start in starts if not resumed and start.notice)):
-        emit(Notice(text))
-    try:
-        if driver.needs_workers:
-            with interruptible() as check, executor:
-                driver.run(check)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        store.requeue(study.id)
-    return _result(store, study, settings, driver, time.monotonic() - begin, interrupted=interrupted)
 
 
 def _driver(
@@ -251,4 +293,5 @@ def _result(
         seconds=seconds,
         interrupted=interrupted,
         exhausted=driver.exhausted,
+        reused=sum(row.reused is not None and not row.adopted for row in rows),
     )

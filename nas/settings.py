@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from nas.follow_up import FollowUp
 from nas.naming import check_study_name
 from nas.objective import DEFAULT_OBJECTIVES, Limit, Objective, check
 from nas.warm_points import WarmPoints, WarmStart
@@ -52,6 +53,12 @@ class SearchSettings(BaseModel):
     """What the warm start came to; None until it is over."""
     features: tuple[str, ...] = ()
     """Zero-cost proxies whose scores a sampler's predictor may look at."""
+    start_from_store: bool = False
+    """Begin with all trials of other studies that were made in the same way; they cost no budget."""
+    then: FollowUp | None = None
+    """What is trained with another recipe once the search has ended; None: nothing."""
+    repeat: bool = False
+    """Train again what the store holds a result of."""
     train_as: Literal["full", "proxy"] | None = None
     """Train the point itself, or its shrunken twin."""
     proxy: Proxy | None = None

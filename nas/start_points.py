@@ -52,7 +52,7 @@ def _fitted(name: str, arch: Architecture, space: FittedSpace, admission: Admiss
     except NotInSpace as error:
         raise NasError(f"start-from {name!r}: not in space {space.space.name}: {error}") from None
     verdict = admission.judge(arch)
-    if verdict.state != "infeasible":
+    if verdict.state != "infeasible" or verdict.predicted_ms is not None:
         return StartPoint(name, arch, None)
     resize = Resize(space, arch)
     for wide, deep in ((f, g) for factor in FACTORS for f, g in ((factor, 1.0), (factor, factor), (1.0, factor))):

@@ -11,6 +11,7 @@ from nas.figures import Curve, Dot, Mark
 from nas.front import FrontPoint, description_of, front_points, values_of
 from nas.model_marks import model_marks
 from nas.objective import vector
+from nas.second_stage import Outcome, read_second
 from nas.settings import SearchSettings
 from trials.rows import EpochRow, StudyRow, TrialRow
 from trials.store import Store
@@ -25,6 +26,8 @@ class StudyData:
     trials: Sequence[TrialRow]
     epochs: Sequence[EpochRow]
     front: Sequence[FrontPoint]
+    second: Outcome | None = None
+    """What the second stage came to, where there is one."""
 
     @classmethod
     def read(cls, store: Store, name: str) -> StudyData:
@@ -32,7 +35,8 @@ class StudyData:
         row = store.study(name)
         settings = SearchSettings.make(**row.config)
         trials = store.trials(row.id)
-        return cls(row, settings, trials, store.epochs(row.id), front_points(trials, settings.objectives))
+        front = front_points(trials, settings.objectives)
+        return cls(row, settings, trials, store.epochs(row.id), front, read_second(store, row))
 
     @property
     def counts(self) -> Counter[str]:

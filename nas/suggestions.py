@@ -23,6 +23,7 @@ from nas.distributions import Walker, suggest
 from nas.fitted_space import FittedSpace
 from nas.front import values_of
 from nas.known_costs import KnownCosts
+from nas.latency_limit import PREDICTED
 from nas.objective import Limit, Objective, vector, violation
 from nas.parents import PARENTS, parents_of
 from nas.sampler import Sampler
@@ -145,6 +146,8 @@ class Suggestions:
             values = vector(self.objectives, known)
             constraints = {"limits": violation(self.limits, known)} if self.limits and values else None
         elif row.state == "infeasible":
+            if PREDICTED in row.extra:
+                known["latency_ms"] = row.extra[PREDICTED]
             values, constraints = self._padded(known), {"limits": self._excess(known)}
         return optuna.trial.create_trial(
             state=TrialState.COMPLETE if values is not None else TrialState.FAIL,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from space import Architecture, Cost, Proxy, SpaceError, cost
+
+if TYPE_CHECKING:
+    from nas.settings import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,13 @@ class TrainingSize:
     """Side of the training images in pixels."""
     cost_resolution: int
     """Side in pixels that params, MACs, activations and latency of the point refer to."""
+
+    @classmethod
+    def stored(cls, settings: SearchSettings) -> TrainingSize | None:
+        """Return the size of a study by its stored settings, None where they leave it open."""
+        if settings.resolution is None or settings.cost_resolution is None:
+            return None
+        return cls(settings.train_as or "full", settings.proxy, settings.resolution, settings.cost_resolution)
 
     def twin(self, arch: Architecture) -> Architecture:
         """Return what is trained for this point. Raises SpaceError where the images are too small for it."""

@@ -17,6 +17,8 @@ from space.spec import Family, Spec
 from trials.measurement import METRICS, Measured
 from trials.training.recipe import Recipe
 
+_CIRCUMSTANTIAL = {"trial_number", "data", "device", "threads", "evaluators", "checkpoint_dir", "arch", "train_arch"}
+
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called with the number of epochs done (from 1) and their metrics, while a network is being trained."""
 
@@ -30,6 +32,8 @@ class Evaluator(Family):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ()
+    reusable: ClassVar[bool] = True
+    """Whether the result follows from the job and the data alone. A time does not: it is taken anew."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -42,6 +46,15 @@ class Evaluator(Family):
     def evaluate(self, job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:
         """Return each declared metric of the job's network. Raises NasError where there is no result to have."""
         raise NotImplementedError
+
+    def decided_by(self, job: Job) -> dict[str, Any]:
+        """Return all that decides the result but the images themselves: jobs that agree in it have the same result.
+
+        Device and threads are left out: they change the order of sums, hence no more than the last digits.
+        """
+        shown = job.model_dump(mode="json", exclude=_CIRCUMSTANTIAL)
+        points = {"arch": job.arch.id, "train_arch": job.train_arch.id}
+        return {**shown, **points, "evaluator": self.model_dump(mode="json"), "version": self.version}
 
 
 class Job(Spec):

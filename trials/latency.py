@@ -18,9 +18,18 @@ from trials.threads import torch_threads
 
 LEAST_REPEATS = 3
 
+Clock = Literal["wall", "quiet"]
+"""quiet: where one CPU thread computes, the time of that thread alone, so that other processes lengthen it little."""
+
 
 def measure_deployed(
-    arch: Architecture, shape: tuple[int, int, int, int], *, device: str = "cpu", threads: int = 1, repeats: int = 30
+    arch: Architecture,
+    shape: tuple[int, int, int, int],
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    repeats: int = 30,
+    clock: Clock = "wall",
 ) -> Measured:
     """Return the time of one run of a point's network, of initial weights, as `measure_latency` does.
 
@@ -28,7 +37,7 @@ def measure_deployed(
     while training. The circumstances then say `form: merged`. Raises NasError.
     """
     network = build(arch).reparameterize()
-    measured = measure_latency(network, shape, device=device, threads=threads, repeats=repeats)
+    measured = measure_latency(network, shape, device=device, threads=threads, repeats=repeats, clock=clock)
     if network.architecture == arch:
         return measured
     return replace(measured, circumstances={"form": "merged", **measured.circumstances})
@@ -43,6 +52,7 @@ def measure_latency(
     repeats: int = 30,
     seconds: float = 3.0,
     mode: Literal["inference", "train"] = "inference",
+    clock: Clock = "wall",
 ) -> Measured:
     """Return the median time of one run in ms; `spread` is the interquartile range.
 
@@ -65,7 +75,8 @@ def measure_latency(
     once = _forward(model, images) if mode == "inference" else _forward_backward(model, images)
     try:
         with torch_threads(threads):
-            times = _times(once, device, repeats, seconds)
+            quiet = clock == "quiet" and threads == 1 and torch.device(device).type == "cpu"
+            times = _times(once, device, repeats, seconds, time.thread_time if quiet else time.perf_counter)
     finally:
         model.zero_grad()
         model.train(was_training)
@@ -78,6 +89,7 @@ def measure_latency(
         "shape": "x".join(map(str, shape)),
         "dtype": str(images.dtype).removeprefix("torch."),
         "torch": str(torch.__version__),
+        **({"clock": "thread"} if quiet else {}),
     }
     return Measured(median, "ms", high - low, circumstances)
 
@@ -98,18 +110,20 @@ def _forward_backward(model: nn.Module, images: Tensor) -> Callable[[], None]:
     return once
 
 
-def _times(once: Callable[[], None], device: str, repeats: int, seconds: float) -> list[float]:
+def _times(
+    once: Callable[[], None], device: str, repeats: int, seconds: float, clock: Callable[[], float]
+) -> list[float]:
     """Return the milliseconds of each timed run."""
     waits = torch.device(device).type == "cuda"
 
     def timed() -> float:
         if waits:
             torch.cuda.synchronize(device)
-        start = time.perf_counter()
+        start = clock()
         once()
         if waits:
             torch.cuda.synchronize(device)
-        return (time.perf_counter() - start) * 1e3
+        return (clock() - start) * 1e3
 
     begin = time.perf_counter()
     for _ in range(max(1, repeats // 10)):

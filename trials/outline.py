@@ -37,7 +37,7 @@ Pulse = tuple[tuple[Any, ...], ...]
 def pulse(connection: Connection) -> Pulse:
     """Return what differs once anything a picture shows does: studies, drivers, trials by state, epochs, notes."""
     now = moment(connection)
-    studies = [(row.id, holder(row, now), str(row.config)) for row in connection.execute(select(study))]
+    studies = [(row.id, holder(row, now), str(row.config), row.space) for row in connection.execute(select(study))]
     counts = select(trial.c.study_id, trial.c.state, func.count()).group_by(trial.c.study_id, trial.c.state)
     running = select(trial.c.id, trial.c.attempt, trial.c.epochs).where(trial.c.state == "running")
     notes = select(func.count(), func.max(annotation.c.changed))

@@ -199,6 +199,7 @@ class Reader:
             func.count().label("n"),
             func.min(trial.c.started, type_=trial.c.started.type).label("started"),
             func.max(trial.c.finished, type_=trial.c.finished.type).label("finished"),
+            (func.count() - func.count(trial.c.started)).label("never_started"),
         ).group_by(trial.c.study_id, trial.c.state)
         with self._database.read() as connection:
             now = moment(connection)
@@ -216,6 +217,7 @@ class Reader:
                 started=min((g.started for g in groups[row.id] if g.started), default=None),
                 finished=max((g.finished for g in groups[row.id] if g.finished), default=None),
                 driver=holder(row, now),
+                adopted=sum(g.never_started for g in groups[row.id] if g.state == "complete"),
             )
             for row in rows
         ]

@@ -14,6 +14,10 @@ State = Literal["queued", "running", "complete", "stopped", "failed", "duplicate
 OPEN: tuple[State, ...] = ("queued", "running")
 FINAL: tuple[State, ...] = ("complete", "stopped", "failed", "duplicate", "infeasible")
 STATES: tuple[State, ...] = OPEN + FINAL
+TRAINED: tuple[State, ...] = ("complete", "stopped", "failed")
+"""States that count against a study's budget."""
+REUSED = "reused"
+"""Key in a trial's `extra`: the trial whose result it has, as `{"study": name, "trial": number}`."""
 
 
 class StoreError(NasError):
@@ -51,6 +55,13 @@ class StudySummary:
     """When the latest finished trial ended."""
     driver: str | None
     """`host:pid` of the process that holds the study's lease, None if nobody does."""
+    adopted: int = 0
+    """Complete trials that the study began with, taken over from other studies."""
+
+    @property
+    def trained(self) -> int:
+        """Number of trials that count against the budget."""
+        return sum(self.counts[state] for state in TRAINED) - self.adopted
 
     @property
     def trials(self) -> int:
@@ -105,6 +116,35 @@ class TrialRow:
     extra: dict[str, Any]
     values: dict[str, float] = field(default_factory=dict[str, float])
     """Measured value of each metric; where a metric was measured more than once, the first measurement stands."""
+
+    @property
+    def reused(self) -> str | None:
+        """The trial that was trained in place of this one, as STUDY:NUMBER; None where this one was."""
+        source = self.extra.get(REUSED)
+        return f"{source['study']}:{source['trial']}" if source else None
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the study began with this trial, taken over from another study; it costs no budget."""
+        return self.state == "complete" and self.started is None and REUSED in self.extra
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A trial of another study with the same point and seed: it has a result, or is being run by a live driver."""
+
+    trial_id: int
+    study: str
+    number: int
+    complete: bool
+    config: dict[str, Any]
+    """That of its study."""
+    data_fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """STUDY:NUMBER."""
+        return f"{self.study}:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 
-from trials import writing
+from trials import sharing, writing
 from trials.engine import Database, connect
 from trials.lease import HEARTBEAT_SECONDS, STALE_SECONDS, Lease, hold
 from trials.migrations import ensure_schema
-from trials.reading import Reader
 from trials.rows import FINAL, Annotation, State, StoreError, StudyRow, TrialRow
 from trials.schema import study, trial
+from trials.sharing import Sharing
 
 if TYPE_CHECKING:
     from trials.measurement import Measured
@@ -32,7 +32,7 @@ DEFAULT_PATH = Path(".nas") / "nas.db"
 """Where the store is when nothing else is said, under the working folder."""
 
 
-class Store(Reader):
+class Store(Sharing):
     """Studies, architectures, trials, learning curves, measurements and files of one database."""
 
     url: str
@@ -115,12 +115,19 @@ class Store(Reader):
                 ) from None
         return StudyRow(id=study_id, **values)
 
-    def update_config(self, study: str, config: dict[str, Any]) -> StudyRow:
-        """Replace the config of a study, by name, and return the study."""
+    def update_config(
+        self, study: str, config: dict[str, Any], *, space: str | None = None, choices: Mapping[int, Any] | None = None
+    ) -> StudyRow:
+        """Replace the config of a study, by name, and return the study.
+
+        space, choices:  its new space, and the choices of its trials there by their ids.
+        """
         row = self.study(study)
         with self._database.write() as connection:
             writing.check_lease(connection, row.id, self._leases)
-            writing.set_config(connection, row.id, config)
+            writing.set_config(connection, row.id, config, space)
+            for trial_id, chosen in (choices or {}).items():
+                writing.change_trial(connection, trial_id, choices=chosen)
         return self.study(study)
 
     @contextmanager
@@ -201,20 +208,7 @@ class Store(Reader):
         """
         with self._database.write() as connection:
             row = writing.claim(connection, trial_id, self._leases)
-            if row.state not in ("queued", "running"):
-                raise StoreError(f"{row.label}: {row.state}, a finished trial cannot be started again")
-            least = row.attempt + 1 if row.state == "running" else max(row.attempt, 1)
-            if attempt < least:
-                raise StoreError(f"{row.label}: attempt {attempt}, allowed: {least} or more, as it is {row.state}")
-            writing.change_trial(
-                connection,
-                trial_id,
-                state="running",
-                attempt=attempt,
-                worker=writing.storable(worker),
-                started=datetime.now(UTC),
-                reason=None,
-            )
+            writing.begin_trial(connection, trial_id, row, worker, attempt)
 
     def add_epoch(self, trial_id: int, *, attempt: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Record what an epoch of a running trial reported, and that the trial has come so far.
@@ -245,6 +239,7 @@ class Store(Reader):
         evaluator: str = "",
         evaluator_version: int = 1,
         evaluations: Sequence[writing.Evaluation] = (),
+        source: int | None = None,
     ) -> None:
         """Give a trial its final state together with what was measured (metric name -> measured), all or nothing.
 
@@ -252,6 +247,7 @@ class Store(Reader):
 
         evaluations:  (evaluator, version, measurements) of each, where several evaluators have measured; the metrics
                       of an earlier one come first.
+        source:       id of the trial of which this one has the result; its learning curve becomes this one's as well.
 
         Raises:  StoreError if the trial has another final state, a value is not finite, or the lease is lost.
         """
@@ -267,6 +263,8 @@ class Store(Reader):
             if row.state not in FINAL:
                 why, now = writing.storable(reason), datetime.now(UTC)
                 writing.change_trial(connection, trial_id, state=state, reason=why, finished=now)
+                if source is not None:
+                    sharing.take_over(connection, trial_id, source, now)
 
     def requeue(self, study_id: int) -> int:
         """Put all running trials back into the queue, as after a driver's death, and return how many."""

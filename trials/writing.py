@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Executable, Row, Table, bindparam, func, inse
 from sqlalchemy.dialects import postgresql, sqlite
 
 from trials.lease import Lease, lost_message
-from trials.rows import Annotation, State, StoreError
+from trials.rows import OPEN, Annotation, State, StoreError
 from trials.schema import annotation, architecture, artifact, epoch_metric, measurement, study, trial
 
 if TYPE_CHECKING:
@@ -116,14 +116,29 @@ def change_trial(connection: Connection, trial_id: int, **values: Any) -> None:
     connection.execute(_CHANGE, {"changed": trial_id, **values})
 
 
+def begin_trial(connection: Connection, trial_id: int, row: Claimed, worker: str, attempt: int) -> None:
+    """Record that a worker begins an attempt at a claimed trial.
+
+    Raises:  StoreError if the trial is finished, or has had that attempt.
+    """
+    if row.state not in OPEN:
+        raise StoreError(f"{row.label}: {row.state}, a finished trial cannot be started again")
+    least = row.attempt + 1 if row.state == "running" else max(row.attempt, 1)
+    if attempt < least:
+        raise StoreError(f"{row.label}: attempt {attempt}, allowed: {least} or more, as it is {row.state}")
+    begun = {"state": "running", "attempt": attempt, "worker": storable(worker), "reason": None}
+    change_trial(connection, trial_id, **begun, started=datetime.now(UTC))
+
+
 def put_trial(connection: Connection, values: dict[str, Any]) -> int:
     """Insert a trial and return its id."""
     return connection.execute(_PUT_TRIAL, values).scalar_one()
 
 
-def set_config(connection: Connection, study_id: int, config: dict[str, Any]) -> None:
-    """Replace a study's config."""
-    connection.execute(update(study).where(study.c.id == study_id).values(config=config))
+def set_config(connection: Connection, study_id: int, config: dict[str, Any], space: str | None = None) -> None:
+    """Replace a study's config and, where one is given, its space."""
+    values = {"config": config} | ({} if space is None else {"space": space})
+    connection.execute(update(study).where(study.c.id == study_id).values(values))
 
 
 def put_architecture(

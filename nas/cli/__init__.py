@@ -1,10 +1,11 @@
 """The command line: one file per group of commands, heavy imports inside the command functions.
 
-search.py   nas search, nas resume              models.py   nas models list | show | verify
+search.py   nas search                          models.py   nas models list | show | verify
+resume.py   nas resume                          bench.py    nas bench ops | search
 studies.py  nas studies, nas trials, nas front  space.py    nas space check | sample | schema | size
 train.py    nas train, nas evaluate             cost.py     nas cost
 export.py   nas export                          report.py   nas report
-bench.py    nas bench ops | search              dashboard.py  nas dashboard
+bench.py    nas bench ops | models | search | latency   dashboard.py  nas dashboard
 export_optuna.py  nas export-optuna             proxies.py  nas proxies list | rank
 """
 
@@ -23,6 +24,7 @@ from nas.cli import (
     models,
     proxies,
     report,
+    resume,
     search,
     space,
     studies,
@@ -67,6 +69,7 @@ def root(
 
 
 search.register(app)
+resume.register(app)
 studies.register(app)
 train.register(app)
 export.register(app)

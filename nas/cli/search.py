@@ -1,4 +1,4 @@
-"""nas search, nas resume: run a search and watch it."""
+"""nas search: run a search and watch it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.open import open_store, settings_of
-from nas.cli.options import DataOption, DeviceOption, JsonOption, StoreOption, StudyArgument, examples
+from nas.cli.open import open_store
+from nas.cli.options import DataOption, DeviceOption, JsonOption, StoreOption, examples
 from nas.cli.watch import Place, show_search
 
 if TYPE_CHECKING:
+    from nas.follow_up import FollowUp
     from space import DesignSpace
     from trials.store import Store
 
@@ -25,10 +26,6 @@ SpaceOption = Annotated[
 ]
 BudgetOption = Annotated[
     int, typer.Option("--budget", metavar="N", help="Networks to train; rejected points do not count.")
-]
-NewBudgetOption = Annotated[
-    int | None,
-    typer.Option("--budget", metavar="N", help="Networks to train in all.", show_default="the study's"),
 ]
 ObjectiveOption = Annotated[
     list[str] | None,
@@ -95,6 +92,38 @@ FeatureOption = Annotated[
         show_default="none",
     ),
 ]
+KnownOption = Annotated[
+    bool,
+    typer.Option(
+        "--start-from-store",
+        help="Begin with all trials of the store that were trained in the same way and lie in the space; "
+        "the sampler knows them from the first proposal, and they cost no budget.",
+    ),
+]
+ThenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--then",
+        metavar="full:K",
+        help="Then train K networks of the front with the full recipe, spread along it by the hypervolume they add, "
+        "as a study of their own (STUDY-full); both fronts and their rank correlation are reported.",
+        show_default="nothing",
+    ),
+]
+ThenEpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--then-epochs", metavar="E", help="Epochs of that full training.", show_default="by the size of the data"
+    ),
+]
+RepeatOption = Annotated[
+    bool,
+    typer.Option(
+        "--repeat",
+        help="Train also what the store holds a result of: the same network, recipe, data and seed. "
+        "Without it that result is taken, as a trial that costs no time.",
+    ),
+]
 RayOption = Annotated[
     str | None,
     typer.Option(
@@ -142,13 +171,10 @@ def register(app: typer.Typer) -> None:
             "           --limit 'params<=1M' --train-as full",
             "nas search --space metaformer --budget 500 --objective accuracy:max --objective latency_ms:min \\",
             "           --limit 'latency_ms<=20' --start-from convnext_tiny --study fast",
+            "nas search --space metaformer --budget 100 --then full:8     the best of them trained to the end",
             "nas search --space tiny --budget 8 --inline --json | jq .front",
         ),
     )(search)
-    app.command(
-        short_help="Go on with a search after Ctrl-C, a crash or a reboot.",
-        epilog=examples("nas resume STUDY", "nas resume STUDY --budget 400", "nas resume STUDY --workers 4"),
-    )(resume)
 
 
 def search(
@@ -165,6 +191,10 @@ def search(
     start_from: StartOption = None,
     warm_start: WarmStartOption = None,
     feature: FeatureOption = None,
+    start_from_store: KnownOption = False,
+    repeat: RepeatOption = False,
+    then: ThenOption = None,
+    then_epochs: ThenEpochsOption = None,
     device: DeviceOption = None,
     ray_address: RayOption = None,
     inline: InlineOption = False,
@@ -185,7 +215,13 @@ def search(
     if study is not None:
         check_study_name(study)
     proxy = _proxy(DesignSpace.load(space), train_as, proxy_width, proxy_depth, proxy_resolution)
-    chosen = {"sampler": sampler, "train_as": train_as, "proxy": proxy, "warm_start": warm_start}
+    chosen = {
+        "sampler": sampler,
+        "train_as": train_as,
+        "proxy": proxy,
+        "warm_start": warm_start,
+        "repeat": repeat,
+    }
     values: dict[str, Any] = {
         "space": space,
         "budget": budget,
@@ -194,48 +230,30 @@ def search(
         "device": device,
         "start_from": tuple(start_from or ()),
         "features": tuple(feature or ()),
-        "workers": _workers(workers, device, ray_address, inline=inline),
-        **_wanted(objective or (), limit or ()),
+        "start_from_store": start_from_store,
+        "workers": workers_for(workers, device, ray_address, inline=inline),
+        **_wanted(objective or (), limit or (), _follow_up(then, then_epochs)),
         **{key: value for key, value in chosen.items() if value is not None},
     }
     _begin(values, study, store, ray_address, inline=inline, json=json)
 
 
-def resume(
-    study: StudyArgument,
-    budget: NewBudgetOption = None,
-    workers: WorkersOption = None,
-    store: StoreOption = None,
-    ray_address: RayOption = None,
-    inline: InlineOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Go on with a search after Ctrl-C, a crash or a reboot; finished trials are kept, open ones trained again."""
-    from nas.search import executor_for, resume_search
-
-    with open_store(store, write=True, create=False) as opened:
-        settings = settings_of(opened.study(study))
-        _check_budget(budget, opened, study)
-        many = workers or (None if inline else settings.workers)
-        settings = settings.model_copy(update={"workers": _workers(many, settings.device, ray_address, inline=inline)})
-        executor = executor_for(settings, inline=inline, ray_address=ray_address)
-        place = Place(opened, study, named=store is not None)
-        show_search(
-            lambda listen: resume_search(
-                opened, study, executor=executor, on_event=listen, budget=budget, workers=workers
-            ),
-            place,
-            json=json,
-        )
-
-
-def _wanted(objectives: Sequence[str], limits: Sequence[str]) -> dict[str, Any]:
+def _wanted(objectives: Sequence[str], limits: Sequence[str], then: FollowUp | None) -> dict[str, Any]:
     from nas.objective import DEFAULT_OBJECTIVES, Limit, Objective, check
 
     aims = tuple(map(Objective.parse, objectives)) or DEFAULT_OBJECTIVES
     bounds = tuple(map(Limit.parse, limits))
     check(aims, bounds)
-    return {"objectives": aims, "limits": bounds}
+    return {"objectives": aims, "limits": bounds, "then": then}
+
+
+def _follow_up(then: str | None, epochs: int | None) -> FollowUp | None:
+    from nas.follow_up import FollowUp
+    from space import NasError
+
+    if then is None and epochs is not None:
+        raise NasError(f"--then-epochs: {epochs}, allowed only with --then, as in --then full:5")
+    return None if then is None else FollowUp.parse(then, epochs)
 
 
 def _begin(
@@ -251,15 +269,6 @@ def _begin(
         settings = SearchSettings.make(study=study or _fresh(values["space"], opened), **values)
         place = Place(opened, settings.study, named=store is not None)
         show_search(lambda listen: run_search(opened, settings, executor=executor, on_event=listen), place, json=json)
-
-
-def _check_budget(budget: int | None, opened: Store, study: str) -> None:
-    from space import NasError
-
-    counts = opened.summary(study).counts
-    trained = counts["complete"] + counts["stopped"] + counts["failed"]
-    if budget is not None and budget < trained:
-        raise NasError(f"--budget: {budget}, the study {study!r} has trained {trained} networks already; allowed: more")
 
 
 def _fresh(space: str, opened: Store) -> str:
@@ -285,7 +294,7 @@ def _proxy(
     return (design.proxy or Proxy()).model_dump() | given
 
 
-def _workers(workers: int | None, device: str | None, ray_address: str | None, *, inline: bool) -> int:
+def workers_for(workers: int | None, device: str | None, ray_address: str | None, *, inline: bool) -> int:
     """Return how many networks are trained at a time: as asked; else one a CPU core, one on a GPU, one inline."""
     from space import NasError
 

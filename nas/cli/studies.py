@@ -15,7 +15,9 @@ from nas.quantities import duration, measured
 from nas.tables import Column
 
 if TYPE_CHECKING:
-    from trials.rows import StudySummary, TrialRow
+    from nas.second_stage import Outcome
+    from trials.rows import StudyRow, StudySummary, TrialRow
+    from trials.store import Store
 
 StateOption = Annotated[
     str | None,
@@ -53,6 +55,7 @@ def register(app: typer.Typer) -> None:
             "nas front STUDY",
             "nas front STUDY --json                 {trial, architecture, values, params, macs, description}",
             "nas front STUDY --csv > front.csv",
+            "nas front STUDY --json | jq .second    of a search with --then: {study, front, metric, pairs, spearman}",
         ),
     )(front)
 
@@ -107,8 +110,11 @@ def front(study: StudyArgument, store: StoreOption = None, json: JsonOption = Fa
         row = opened.study(study)
         objectives = objectives_of(row)
         points = front_points(opened.trials(row.id), objectives)
+        second = _second(opened, row)
     metrics = [objective.metric for objective in objectives]
-    if json:
+    if json and second is not None:
+        as_json({"front": [point.as_json() for point in points], "second": second.as_json()})
+    elif json:
         as_json([point.as_json() for point in points])
     elif comma:
         names = list(dict.fromkeys([*metrics, *(name for point in points for name in point.values)]))
@@ -121,17 +127,25 @@ def front(study: StudyArgument, store: StoreOption = None, json: JsonOption = Fa
         say(f"{study}: no trial is complete yet, so there is no front")
     else:
         table(front_columns(metrics), [front_cells(point, metrics) for point in points])
+        if second is not None:
+            from nas.cli.watch import show_second
+
+            show_second(second, metrics)
+
+
+def _second(opened: Store, row: StudyRow) -> Outcome | None:
+    """Return what the second stage of a study came to; nothing is loaded for a study that has none."""
+    if not row.config.get("then"):
+        return None
+    from nas.second_stage import read_second
+
+    return read_second(opened, row)
 
 
 def _status(summary: StudySummary) -> str:
     if summary.driver is not None:
         return "running"
-    trained = _trained(summary)
-    return "done" if summary.budget is not None and trained >= summary.budget else "stopped"
-
-
-def _trained(summary: StudySummary) -> int:
-    return sum(summary.counts[state] for state in ("complete", "stopped", "failed"))
+    return "done" if summary.budget is not None and summary.trained >= summary.budget else "stopped"
 
 
 def _study_json(summary: StudySummary) -> dict[str, Any]:
@@ -141,7 +155,8 @@ def _study_json(summary: StudySummary) -> dict[str, Any]:
     return {
         "study": summary.name,
         "status": _status(summary),
-        "trained": _trained(summary),
+        "trained": summary.trained,
+        "adopted": summary.adopted,
         "budget": summary.budget,
         "counts": dict(summary.counts),
         "created": moment(summary.created),
@@ -158,7 +173,7 @@ def _study_cells(summary: StudySummary) -> list[str]:
     return [
         summary.name,
         _status(summary),
-        f"{_trained(summary)}/{summary.budget if summary.budget is not None else '?'}",
+        f"{summary.trained}/{summary.budget if summary.budget is not None else '?'}",
         str(summary.counts["failed"]),
         str(summary.counts["duplicate"] + summary.counts["infeasible"]),
         f"{summary.created.astimezone():%Y-%m-%d %H:%M}",
@@ -178,6 +193,8 @@ def _trial_cells(trial: TrialRow, metrics: list[str]) -> list[str]:
 
     values, seconds = values_of(trial), _seconds(trial)
     words = trial.reason or description_of(trial)
+    if trial.reused:
+        words = f"result of {trial.reused}; {words}"
     return [
         str(trial.number),
         trial.state,
@@ -203,6 +220,7 @@ def _trial_json(trial: TrialRow) -> dict[str, Any]:
         "attempt": trial.attempt,
         "sampler": trial.sampler,
         "origin": trial.origin,
+        "reused": trial.reused,
         "seed": trial.seed,
         "duplicate_of": trial.duplicate_of,
         "worker": trial.worker,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ import typer
 from nas.cli.open import settings_of
 from nas.cli.output import as_json, console, line, say, table
 from nas.quantities import duration
+from nas.tables import Column
 
 if TYPE_CHECKING:
     from nas.events import Listener
     from nas.progress import SearchProgress
     from nas.search import Result
+    from nas.second_stage import Outcome
     from trials.store import Store
 
 
@@ -80,7 +82,9 @@ def _outcome(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "interrupted": result.interrupted,
         "exhausted": result.exhausted,
+        "reused": result.reused,
         "front": [point.as_json() for point in result.front],
+        "second": None if result.second is None else result.second.as_json(),
     }
 
 
@@ -89,21 +93,39 @@ def _print_outcome(result: Result, place: Place) -> None:
 
     counts = result.counts
     rejected = counts.get("duplicate", 0) + counts.get("infeasible", 0)
+    known = f" ({result.reused} of them before, in other studies)" if result.reused else ""
     line()
     line(
-        f"{result.done} of {result.budget} networks trained in {duration(result.seconds)}, "
+        f"{result.done} of {result.budget} networks trained in {duration(result.seconds)}{known}, "
         f"{counts.get('failed', 0)} failed, {rejected} rejected before training"
     )
     if result.exhausted:
         line("the search ended early: no new feasible point was found")
+    names = [objective.metric for objective in settings_of(place.store.study(result.study)).objectives]
     if result.front:
-        names = [objective.metric for objective in settings_of(place.store.study(result.study)).objectives]
         line(f"the front, {len(result.front)} network{'s' if len(result.front) != 1 else ''}:")
         line()
         table(front_columns(names), [front_cells(point, names) for point in result.front])
+    if result.second is not None:
+        show_second(result.second, names)
     line()
     line(f"everything is stored in {place.store.url} as study {result.study}")
     _print_next(result, place)
+
+
+def show_second(second: Outcome, objectives: Sequence[str]) -> None:
+    """Print what a second stage came to: how it agrees with the first, and its front."""
+    from nas.front_table import front_cells, front_columns
+
+    line()
+    line(second.sentence())
+    if second.front:
+        line()
+        first, *rest = front_columns(objectives)
+        rows = [front_cells(point, objectives) for point in second.front]
+        sources = [str(second.sources.get(point.trial, "-")) for point in second.front]
+        columns = [first, Column("of trial", right=True), *rest]
+        table(columns, [[row[0], source, *row[1:]] for row, source in zip(rows, sources, strict=True)])
 
 
 def _print_next(result: Result, place: Place) -> None:

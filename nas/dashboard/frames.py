@@ -119,7 +119,9 @@ def _grown(known: Frame, row: StudyRow, found: Sequence[Outline], measured: Sequ
     _take(metrics, ids, measured)
     states = np.full(size, _CODES["queued"], dtype=np.int8)
     states[: len(known)] = known.states
-    states[at] = [_CODES[state] for state in fields.get("state", ())]
+    # a complete trial with a reason broke a limit when it was measured again
+    shown = ["infeasible" if each.state == "complete" and each.reason is not None else each.state for each in found]
+    states[at] = [_CODES[state] for state in shown]
     for each in found:
         if each.reason is not None or each.state in STATES_WITH_CAUSE:
             known._causes.take(each.state, each.reason, each.number)

@@ -3,7 +3,6 @@
 from nas.executors.executor import EpochDone, Executor, ExecutorError, JobDone, JobFailed, Report, WorkerLost
 from nas.executors.inline import Inline
 from nas.executors.ray_pool import RayPool
-from nas.executors.shared import Shared
 
 __all__ = [
     "EpochDone",
@@ -14,6 +13,5 @@ __all__ = [
     "JobFailed",
     "RayPool",
     "Report",
-    "Shared",
     "WorkerLost",
 ]

@@ -68,6 +68,10 @@ class Executor(Protocol):
         """Return how many jobs may be submitted now."""
         ...
 
+    def next_worker(self) -> str:
+        """Return the name of the idle worker that the next job goes to."""
+        ...
+
     def submit(self, key: int, job: str) -> str:
         """Hand a job (JSON) to an idle worker and return the worker's name."""
         ...

@@ -35,10 +35,14 @@ class Inline:
         """Return 1 unless a job waits."""
         return 0 if self._job else 1
 
+    def next_worker(self) -> str:
+        """Return the name of this process as a worker."""
+        return "inline"
+
     def submit(self, key: int, job: str) -> str:
         """Keep the job for `wait`."""
         self._job = (key, job)
-        return "inline"
+        return self.next_worker()
 
     def wait(self, listener: Callable[[Report], None], timeout: float | None = None) -> bool:
         """Run the job, if there is one; its reports are passed on as they come."""

@@ -89,6 +89,10 @@ class RayPool:
         """Return how many actors wait for a job."""
         return len(self._idle)
 
+    def next_worker(self) -> str:
+        """Return the `host:pid` of the actor that the next job goes to."""
+        return self._idle[-1][1]
+
     def submit(self, key: int, job: str) -> str:
         """Hand a job to an idle actor and return its `host:pid`."""
         actor, name = self._idle.pop()

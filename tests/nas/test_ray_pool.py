@@ -100,7 +100,7 @@ def test_a_search_survives_the_death_of_a_worker(pool: RayPool, tmp_path: Path) 
         """The module's pool, which outlives this search."""
 
         workers, ahead = pool.workers, pool.ahead
-        idle, submit, wait = pool.idle, pool.submit, pool.wait
+        idle, next_worker, submit, wait = pool.idle, pool.next_worker, pool.submit, pool.wait
 
         def __enter__(self) -> Shared:
             return self

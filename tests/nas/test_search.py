@@ -77,6 +77,9 @@ class Scripted:
     def idle(self) -> int:
         return self.workers - len(self.jobs)
 
+    def next_worker(self) -> str:
+        return "scripted"
+
     def submit(self, key: int, job: str) -> str:
         self.jobs.append((key, job))
         self.submitted.append(key)

@@ -24,6 +24,7 @@ class Latency(Evaluator):
     """Timed runs; fewer for a network so slow that they would take more than 3 s."""
     version: ClassVar[int] = 2
     metrics: ClassVar[tuple[str, ...]] = ("latency_ms",)
+    reusable: ClassVar[bool] = False
 
     def evaluate(self, job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:
         """Return latency_ms, the median of the timed runs, with their interquartile range."""

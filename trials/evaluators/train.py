@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -13,6 +13,8 @@ from trials.evaluator import Evaluator, Job, OnEpoch
 from trials.measurement import Measured
 from trials.seeds import derive_seed
 
+_COSTED = ("arch", "cost_resolution")
+
 
 class Train(Evaluator):
     """Train the job's network by its recipe; accuracy and loss are those on the validation images."""
@@ -20,6 +22,10 @@ class Train(Evaluator):
     kind: Literal["train"] = "train"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
+
+    def decided_by(self, job: Job) -> dict[str, Any]:
+        """Return what decides a training: what costs refer to has no part in it."""
+        return {name: value for name, value in super().decided_by(job).items() if name not in _COSTED}
 
     def evaluate(self, job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:
         """Return accuracy and loss. Raises TrainingFailed, DataError, SpaceError."""

@@ -187,6 +187,10 @@ def _nearest(arch: Architecture) -> Any:
 def _lineage(view: View, study: str, row: TrialRow) -> html.Section:
     others = [pair for pair in view.queries.store.trials_of(row.arch_id) if pair != (study, row.number)][:20]
     pairs: list[tuple[str, Any]] = [("architecture", html.Code(row.arch_id)), ("proposed by", row.sampler)]
+    if row.reused:
+        study_of, _, number_of = row.reused.rpartition(":")
+        source = dcc.Link(row.reused, href=link("network", study_of, number_of))
+        pairs.append(("result of", html.Span([source, ", trained in the same way; not trained again"])))
     if row.origin:
         pairs.append(("started from", row.origin))
     pairs += _ancestry(view, study, row)

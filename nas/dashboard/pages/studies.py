@@ -24,8 +24,6 @@ from nas.quantities import duration, measured
 from space.errors import NasError
 from trials.rows import StudySummary
 
-TRAINED = ("complete", "stopped", "failed")
-
 
 def draw(view: View) -> Page:
     """Draw the list of studies."""
@@ -92,7 +90,7 @@ TABLES: Tables = {"studies": studies_table}
 
 def trained_of(summary: StudySummary) -> int:
     """Return the trials that count against the budget."""
-    return sum(summary.counts[state] for state in TRAINED)
+    return summary.trained
 
 
 def state_of(summary: StudySummary) -> str:

@@ -256,3 +256,21 @@ def test_choices_have_importance_effect_and_coverage(show, look_at, filled: Path
     assert coverage(sample, {"width": domain}) == [("width", 40, 5, 7)]
     page = show(filled, "/space")
     assert {"plot-effect", "plot-parallel"} <= {graph.id for graph in found(page.parts, "Graph")}
+
+
+def test_a_reused_result_links_the_trial_that_was_trained(show, filled: Path) -> None:
+    with Store.open(filled) as store:
+        study = store.study(STUDY)
+        source = store.trial(study.id, 4)
+        again = store.create_study(
+            "again", space=study.space, config=study.config | {"study": "again"}, code_version="1", data_fingerprint="f"
+        )
+        row = store.add_trial(
+            again.id, state="queued", arch_id=source.arch_id, arch_json=source.arch_json, params=source.params,
+            macs=source.macs, choices=source.choices, seed=source.seed, sampler="tpe",
+        )  # fmt: skip
+        store.finish_trial(row.id, state="complete", source=source.id)
+    parts = show(filled, "/network/again/0").parts
+    assert f"result of {STUDY}:4 , trained in the same way; not trained again" in words_of(parts)
+    assert f"/network/{STUDY}/4" in [each.href for each in found(parts, "Link")]
+    assert "result of" not in words_of(show(filled, f"/network/{STUDY}/4").parts)
