@@ -51,7 +51,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for kind, magic, data in (("images-idx3", 2051, pixels), ("labels-idx1", 2049, labels)):
             head = struct.pack(f">{1 + data.ndim}i", magic, *data.shape)
             (images / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + data.tobytes()))
-    (place / "tests").symlink_to(ROOT / "tests")
+    for name in ("tests", "benchmarks"):
+        (place / name).symlink_to(ROOT / name)
     return place
 
 

@@ -121,7 +121,7 @@ def test_search_spends_its_budget_and_tells_the_truth(store: Store, sampler: str
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("cut", [1, 9, 23])
 def test_interrupted_search_goes_on_exactly_as_an_uninterrupted_one(store: Store, sampler: str, cut: int) -> None:
-    asked = {"budget": 30, "sampler": sampler, "limits": ["params<=60k"]}
+    asked = {"budget": 30, "sampler": sampler, "limits": ["params<=60k"], "repeat": True}
     run_search(store, settings(study="whole", **asked), executor=Inline())
     seen = 0
 
