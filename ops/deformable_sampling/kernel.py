@@ -20,13 +20,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ops.deformable_sampling.registered import laid_out
+from ops.deformable_sampling.numbers import launched_with
 from ops.deformable_sampling.window import Window
 from ops.kernel import POINTERS, STREAMING, Configuration, Movement, aligned
 
 TILES = {
     (16, True, False): {4: (64, 4), 2: (128, 4)},
-    (32, True, False): {4: (128, 16), 2: (64, 4)},
+    (32, True, False): {4: (128, 16), 2: (128, 16)},
     (16, False, False): {4: (128, 16), 2: (128, 16)},
     (16, True, True): {4: (64, 8), 2: (128, 16)},
     (16, False, True): {4: (64, 16), 2: (64, 16)},
@@ -34,6 +34,8 @@ TILES = {
 """Queries of a program and its warps, by the channels that it takes at a time, whether they are moved in vectors, the
 pass, and the bytes of a number. A group of more channels takes several rounds. A thread has one vector of channels and
 one query's places, or two where registers allow it; without vectors it has one channel of several queries."""
+WAVEFRONTS = {(32, True, False, 2): 8}
+"""Warps on AMD where a thread would else have half a vector."""
 TOGETHER = 2
 """Groups of a program: offsets and weights of one group end amid a sector of memory."""
 SIZES = [
@@ -41,8 +43,7 @@ SIZES = [
     "center", "stride_y", "stride_x", "start_y", "start_x", "dilation_y", "dilation_x", "half_y", "half_x",
     "places_row", "places_group", "weight_row", "weight_group", "weight_start", "tile_width", "together",
 ]  # fmt: skip
-"""lines: rows of the output, of all images. center: the tap that is left out. start: the kernel's middle over the first
-query. half: from its first row to its middle. *_row, *_group: numbers from query to query and from group to group."""
+"""The numbers of `launched_with`."""
 LOG2E = tl.constexpr(1.4426950408889634)
 FAR = tl.constexpr(1e6)
 
@@ -155,6 +156,35 @@ def _corner(value, d_value, at, on_map, share, grad):
     return tl.load(value + at, mask=on_map, other=0.0).to(tl.float32)
 
 
+@triton.jit
+def _products(value, d_value, at, grad, a, b, c, d, above, below, part_x, part_y, right_of, below_of):
+    """Add to the map's gradient at four corners; return slopes across and down and the sample, times the output's."""
+    upper = _corner(value, d_value, at, a, above * (1 - part_x), grad)
+    right = _corner(value, d_value, at + right_of, b, above * part_x, grad)
+    slope = (1 - part_y)[:, None] * (right - upper)
+    upper += part_x[:, None] * (right - upper)
+    at += below_of
+    lower = _corner(value, d_value, at, c, below * (1 - part_x), grad)
+    right = _corner(value, d_value, at + right_of, d, below * part_x, grad)
+    slope += part_y[:, None] * (right - lower)
+    lower += part_x[:, None] * (right - lower)
+    middle = upper + part_y[:, None] * (lower - upper)
+    return tl.sum(grad * slope, 1), tl.sum(grad * (lower - upper), 1), tl.sum(grad * middle, 1)
+
+
+@triton.jit
+def _mean(grad, out, query, group, depth, exists, POINTS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Return the mean of all taps' gradients, by their weights: what the softmax takes from each."""
+    mean = tl.zeros([POINTS], tl.float32)
+    for begin in range(0, depth, CHANNELS):
+        channel = begin + tl.arange(0, CHANNELS)
+        at = query[:, None] + (group + channel)[None, :]
+        inside = exists[:, None] & (channel < depth)[None, :]
+        of_out = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
+        mean += tl.sum(of_out * tl.load(out + at, mask=inside, other=0.0).to(tl.float32), 1)
+    return mean
+
+
 @triton.jit(do_not_specialize=SIZES)
 def backward_kernel(
     grad, value, places, weight, out, d_value, d_places, d_weight,
@@ -172,14 +202,7 @@ def backward_kernel(
     for g in range(tl.program_id(1) * together, tl.minimum(tl.program_id(1) * together + together, groups)):
         place, weigh = query * places_row + g * places_group, query * weight_row + g * weight_group + weight_start
         top, total = _softmax(weight + weigh, exists, soft_taps, POINTS)
-        # the mean of all taps' gradients, by their weights: what the softmax takes from each
-        mean = tl.zeros([POINTS], tl.float32)
-        for begin in range(0, tl.where(soft_taps > 0, depth, 0), CHANNELS):
-            channel = begin + tl.arange(0, CHANNELS)
-            at = (query * pixel)[:, None] + (g * depth + channel)[None, :]
-            inside = exists[:, None] & (channel < depth)[None, :]
-            of_out = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
-            mean += tl.sum(of_out * tl.load(out + at, mask=inside, other=0.0).to(tl.float32), 1)
+        mean = _mean(grad, out, query * pixel, g * depth, tl.where(soft_taps > 0, depth, 0), exists, POINTS, CHANNELS)
         for p in range(taps):
             row, col = _tap(p, center, kernel_rows)
             d_x = tl.load(places + place + 2 * p, mask=exists, other=0.0)
@@ -200,18 +223,12 @@ def backward_kernel(
                 inside = exists[:, None] & is_channel
                 of_out = tl.load(grad + (query * pixel)[:, None] + channel, mask=inside, other=0.0).to(tl.float32)
                 at = first[:, None] + channel
-                upper = _corner(value, d_value, at, a[:, None] & is_channel, above * (1 - part_x), of_out)
-                right = _corner(value, d_value, at + pixel, b[:, None] & is_channel, above * part_x, of_out)
-                slope = (1 - part_y)[:, None] * (right - upper)
-                upper += part_x[:, None] * (right - upper)
-                at += width * pixel
-                lower = _corner(value, d_value, at, c[:, None] & is_channel, below * (1 - part_x), of_out)
-                right = _corner(value, d_value, at + pixel, d[:, None] & is_channel, below * part_x, of_out)
-                slope += part_y[:, None] * (right - lower)
-                lower += part_x[:, None] * (right - lower)
-                of_x += tl.sum(of_out * slope, 1)
-                of_y += tl.sum(of_out * (lower - upper), 1)
-                of_weight += tl.sum(of_out * (upper + part_y[:, None] * (lower - upper)), 1)
+                slope, rise, middle = _products(
+                    value, d_value, at, of_out, a[:, None] & is_channel, b[:, None] & is_channel,
+                    c[:, None] & is_channel, d[:, None] & is_channel, above, below, part_x, part_y, pixel,
+                    width * pixel,
+                )  # fmt: skip
+                of_x, of_y, of_weight = of_x + slope, of_y + rise, of_weight + middle
             reached = tl.where(has_x & has_y, w * scale, 0.0)
             of_weight = tl.where(soft_taps > 0, w * (of_weight - mean), of_weight)
             kind = d_places.dtype.element_ty
@@ -236,6 +253,7 @@ def _configured(dtype: torch.dtype, channels: int, vector: bool, backward: bool)
         constants={"POINTS": points, "CHANNELS": channels, "VECTOR": vector},
         limits=STREAMING,
         num_warps=warps,
+        wavefronts=WAVEFRONTS.get((channels, vector, backward, dtype.itemsize), warps),
         # backward, wavefronts of 64 threads share out vectors of four numbers in two
         vector_bits=(16 * dtype.itemsize if backward else 128) if vector else 0,
     )
@@ -255,49 +273,18 @@ def configuration(dtype: torch.dtype, depth: int, *, backward: bool) -> Configur
     return TABLE[dtype, 32 if vector and depth > 16 and not backward else 16, vector, backward]
 
 
-class Call:
-    """What a pass is launched with but its tensors."""
-
-    def __init__(
-        self, value: Tensor, places: Tensor, weight: Tensor | None, window: Window | None, groups: int, scale: float,
-        softmax: bool, *, backward: bool,
-    ) -> None:  # fmt: skip
-        batch, out_height, out_width, numbers = places.shape
-        taps = (numbers if weight is None else weight.shape[3]) // groups // (3 if weight is None else 1)
-        if window is None:
-            window = Window((taps, 1), (0, 0), (0, 0), (0, 0))
-        taps = len(window.taps)
-        layout = laid_out(weight, taps)
-        half = [d * (k - 1) // 2 for d, k in zip(window.dilation, window.kernel, strict=True)]
-        start = [h - p for h, p in zip(half, window.padding, strict=True)]
-        rows, columns = window.kernel
-        center = columns // 2 * rows + rows // 2 if window.without_center else taps
-        depth, lines = value.shape[3] // groups, batch * out_height
-        self.chosen = configuration(value.dtype, depth, backward=backward)
-        points = self.chosen.constants["POINTS"]
-        tile = points if out_height == 1 else 16 if out_width > 8 else 8
-        self.grid = (
-            triton.cdiv(lines, points // tile) * triton.cdiv(out_width, tile), triton.cdiv(groups, TOGETHER)
-        )  # fmt: skip
-        self.numbers = (
-            lines, out_height, out_width, *value.shape[1:3], groups, depth, taps, taps if softmax else 0,
-            rows, center, *window.stride, *start, *window.dilation, *half, numbers, layout.places_group,
-            numbers if weight is None else weight.shape[3], layout.weight_group, layout.weight_start, tile,
-            TOGETHER, scale,
-        )  # fmt: skip
-
-
 def _ready(*tensors: Tensor) -> list[Tensor]:
     return [aligned(each.contiguous()) for each in tensors]
 
 
 def forward(value: Tensor, places: Tensor, weight: Tensor | None, *options: Any) -> Tensor:
     """Return the sums [N, Ho, Wo, C]; see `ops.deformable_sampling.registered`."""
-    call = Call(value, places, weight, *options, backward=False)
+    chosen = configuration(value.dtype, value.shape[3] // options[1], backward=False)
+    grid, numbers = launched_with(chosen.constants["POINTS"], TOGETHER, value, places, weight, *options)
     out = value.new_empty(*places.shape[:3], value.shape[3])
     value, places = _ready(value, places)
     weight = places if weight is None else _ready(weight)[0]
-    call.chosen.launch(call.grid, value, places, weight, out, *call.numbers)
+    chosen.launch(grid, value, places, weight, out, *numbers)
     return out
 
 
@@ -305,15 +292,16 @@ def backward(
     grad: Tensor, value: Tensor, places: Tensor, weight: Tensor | None, out: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of value, places and weight."""
-    call = Call(value, places, weight, *options, backward=True)
+    chosen = configuration(value.dtype, value.shape[3] // options[1], backward=True)
+    grid, numbers = launched_with(chosen.constants["POINTS"], TOGETHER, value, places, weight, *options)
     d_value = torch.zeros(value.shape, dtype=torch.float32, device=value.device)
     d_places = places.new_empty(places.shape)
-    used = call.numbers[5] * call.numbers[7] * (3 if weight is None else 2)
+    used = int(numbers[5] * numbers[7]) * (3 if weight is None else 2)
     d_places[..., used:] = 0
     d_weight = places.new_empty(0 if weight is None else weight.shape)
     grad, value, places, out = _ready(grad, value, places, out)
     given = (places, d_places) if weight is None else (*_ready(weight), d_weight)
-    call.chosen.launch(call.grid, grad, value, places, given[0], out, d_value, d_places, given[1], *call.numbers)
+    chosen.launch(grid, grad, value, places, given[0], out, d_value, d_places, given[1], *numbers)
     return d_value.to(value.dtype), d_places, d_weight
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,19 +17,6 @@ LARGEST = 1 << 31
 FARTHEST = 1 << 19
 """Pixels of a side beyond which places are cut off."""
 Gradients = tuple[Tensor, Tensor, Tensor]
-
-
-class Layout(NamedTuple):
-    """Where groups begin in the last dimension of places [N, Ho, Wo, ...] and of weights: numbers between them."""
-
-    places_group: int
-    weight_group: int
-    weight_start: int
-
-
-def laid_out(weight: Tensor | None, taps: int) -> Layout:
-    """Tell the layouts apart: without weights they follow each group's places in the same tensor."""
-    return Layout(3 * taps, 3 * taps, 2 * taps) if weight is None else Layout(2 * taps, taps, 0)
 
 
 def takes(*tensors: Tensor) -> bool:
