@@ -43,7 +43,7 @@ def deformable_sampling(value: Tensor, x: Tensor, y: Tensor, weight: Tensor, *, 
 
 def _form(asked: Impl | None, *inputs: Tensor) -> Callable[..., Tensor]:
     """Return the form that takes these tensors."""
-    chosen, value = implementation("deformable_sampling", asked, *inputs, kernel=takes(*inputs)), inputs[0]
+    chosen, value = implementation("deformable_sampling", asked, *inputs, kernel=lambda: takes(*inputs)), inputs[0]
     if chosen == "triton":
         return _by_kernel
     if chosen == "native" and value.shape[1] * value.shape[2] <= LARGEST_MAP and value[0].numel() < LARGEST_IMAGE:

@@ -26,7 +26,7 @@ def shifted_sampling(
     Without `weight`, places are DCNv4's one tensor. Computed in the widest of all dtypes.
     """
     tensors = [value, places] if weight is None else [value, places, weight]
-    chosen = implementation(operator, impl, *tensors, kernel=takes(*tensors))
+    chosen = implementation(operator, impl, *tensors, kernel=lambda: takes(*tensors))
     dtype = reduce(torch.promote_types, (t.dtype for t in tensors))
     if chosen == "triton":
         value_, places, *rest = (t.to(dtype) for t in tensors)
