@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from ops.deformable_sampling import deformable_sampling
+from ops.deformable_sampling.shifted import shifted_sampling
 from ops.deformable_sampling.window import Pair, Window
+from ops.dispatch import Impl
 from ops.shapes import expect
 
 __all__ = ["dcnv3"]
@@ -24,18 +24,21 @@ def dcnv3(
     groups: int = 1,
     offset_scale: float = 1.0,
     remove_center: bool = False,
+    softmax: bool = False,
+    impl: Impl | None = None,
 ) -> Tensor:
     """Sum, for each group of channels, samples at a kernel's shifted taps times a weight of each tap.
 
     The taps go column by column. A group owns one run of channels in each input: P pairs (x shift, y shift) in pixels,
-    and P weights, which are taken as they are (the published module applies softmax over a group's taps before).
+    and P weights, which are taken as they are or, as in the published module, through a `softmax` over a group's taps.
     `offset_scale` scales the kernel's grid as well as the shifts. Zeros lie beyond the border.
 
     Shapes:  x [N, H, W, C], offset [N, Ho, Wo, G * P * 2], mask [N, Ho, Wo, G * P], P = taps of the kernel, one fewer
              without its centre -> [N, Ho, Wo, C]; any strides. Pairs are rows, columns.
     Dtypes:  output as x; computed in the widest of all dtypes, at least fp32.
+    Impl:    see `ops.dispatch`.
     Cost:    as `deformable_sampling`.
-    Raises:  ValueError if a shape differs.
+    Raises:  ValueError if a shape differs or `impl` cannot be had.
     Source:  InternImage, arXiv:2211.05778, sec. 3.1; conventions of OpenGVLab/InternImage@31c962d;
              implementation our own.
     """
@@ -46,13 +49,6 @@ def dcnv3(
     size, taps = window.out_size("dcnv3", (x.shape[1], x.shape[2])), len(window.taps)
     expect("dcnv3", "offset", offset, (x.shape[0], *size, groups * taps * 2))
     expect("dcnv3", "mask", mask, (x.shape[0], *size, groups * taps))
-    return sampled(x, offset.unflatten(-1, (groups, taps, 2)), mask.unflatten(-1, (groups, taps)), window, offset_scale)
-
-
-def sampled(x: Tensor, offset: Tensor, mask: Tensor, window: Window, offset_scale: float) -> Tensor:
-    """Sample x [N, H, W, C] with offset [N, Ho, Wo, G, P, 2] and mask [N, Ho, Wo, G, P] -> [N, Ho, Wo, C]."""
-    # places need more digits than half precision has
-    offset = offset.to(torch.promote_types(offset.dtype, torch.float32))
-    at_x, at_y = window.places(offset, offset_scale)
-    out = deformable_sampling(x.unflatten(-1, (mask.shape[-2], -1)), at_x, at_y, mask.flatten(1, 2))
-    return out.reshape(*offset.shape[:3], -1)
+    return shifted_sampling(
+        "dcnv3", x, offset, mask, window, groups=groups, scale=offset_scale, softmax=softmax, impl=impl
+    )

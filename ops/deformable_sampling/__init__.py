@@ -12,6 +12,7 @@ from ops.deformable_sampling.bags import bags, pays
 from ops.deformable_sampling.grids import grids
 from ops.deformable_sampling.native import LARGEST_IMAGE, LARGEST_MAP, native
 from ops.deformable_sampling.reference import reference
+from ops.deformable_sampling.registered import kernel_sampling, takes
 from ops.dispatch import Impl, implementation
 from ops.shapes import expect
 
@@ -42,9 +43,18 @@ def deformable_sampling(value: Tensor, x: Tensor, y: Tensor, weight: Tensor, *, 
 
 def _form(asked: Impl | None, *inputs: Tensor) -> Callable[..., Tensor]:
     """Return the form that takes these tensors."""
-    chosen, value = implementation("deformable_sampling", asked, *inputs), inputs[0]
+    chosen, value = implementation("deformable_sampling", asked, *inputs, kernel=lambda: takes(*inputs)), inputs[0]
+    if chosen == "triton":
+        return _by_kernel
     if chosen == "native" and value.shape[1] * value.shape[2] <= LARGEST_MAP and value[0].numel() < LARGEST_IMAGE:
         return native
     if chosen == "reference" and not torch.compiler.is_compiling():
         return reference
     return bags if pays(value) else grids
+
+
+def _by_kernel(value: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Sample at pixels rather than at shifts of a window, all queries in a row."""
+    places = torch.stack((x, y), -1).flatten(2)[:, None]
+    out = kernel_sampling(value.flatten(3), places, weight.flatten(2)[:, None], None, value.shape[3], 1.0, False)
+    return out[:, 0].unflatten(-1, (value.shape[3], -1))

@@ -1,6 +1,7 @@
 """The same sums by the native library, registered with PyTorch so that they differentiate and compile.
 
-A vector holds channels of one group; nothing but the inputs is kept for the backward pass.
+A vector holds channels of one group; nothing but the inputs is kept for the backward pass. Where there are at least as
+many points as pixels, maps are rearranged first and points are taken cell by cell; else both stay where they lie.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def native(value: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """Sum weighted samples as the reference does; float32 on a CPU."""
     out = value.new_empty(*x.shape[:3], value.shape[4])
     inputs = [tensor.contiguous() for tensor in (value, x, y, weight)]
-    call("sampling_forward", _sizes(value, x), *inputs, out)
+    call(_named("sampling_forward", value, x), _sizes(value, x), *inputs, out)
     return out
 
 
@@ -36,8 +37,16 @@ def native_backward(grad: Tensor, value: Tensor, x: Tensor, y: Tensor, weight: T
     """Return the gradients of value (without elements where not asked for), x, y and weight."""
     found = _gradients(value, x, of_value)
     inputs = [tensor.contiguous() for tensor in (grad, value, x, y, weight)]
-    call("sampling_backward", _sizes(value, x), *inputs, found[0] if of_value else None, *found[1:])
+    name = _named("sampling_backward", value, x)
+    if of_value and name.startswith("sparse"):
+        found[0].zero_()
+    call(name, _sizes(value, x), *inputs, found[0] if of_value else None, *found[1:])
     return found
+
+
+def _named(function: str, value: Tensor, x: Tensor) -> str:
+    """Name the form of a function: maps are only rearranged where that is less than what it saves."""
+    return function if x.shape[1] * x.shape[3] >= value.shape[1] * value.shape[2] else f"sparse_{function}"
 
 
 def _sizes(value: Tensor, x: Tensor) -> list[int]:
@@ -46,7 +55,7 @@ def _sizes(value: Tensor, x: Tensor) -> list[int]:
 
 
 def _gradients(value: Tensor, x: Tensor, of_value: bool) -> Gradients:
-    d_value = value.new_zeros(value.shape if of_value else 0)
+    d_value = value.new_empty(value.shape if of_value else 0)
     return d_value, x.new_empty(x.shape), x.new_empty(x.shape), x.new_empty(x.shape)
 
 

@@ -1,257 +1,345 @@
 // Deformable sampling in float32: weighted sums of bilinear samples at free places, forward and backward.
 //
-// Vectors are channels of one group, in segments of up to LANES. What a query's points take from the map is computed for
-// all of its points first, and the gradients of places and weights for all of them at the end; so both run over points
-// side by side. An image's map is written by one thread alone.
-#include <utility>
+// One image at a time: its map is copied to rows of whole vectors for each group of channels, with zeros beyond the border,
+// so that a point has one cell, its four corners are always there, and what a group reads stays in the nearest cache.
+// Backward, points are listed by the cell that they fall into: the cell's corners and the sums for their gradients are
+// then loaded and stored once for all of its points, and no sum waits for the one before it to reach memory.
+#include <algorithm>
+#include <memory>
+#include <type_traits>
 
-#include "layout.h"
+#include "places.h"
 
 namespace {
 
-// Sizes as the caller gives them, in this order: value [N, H, W, G, D]; x, y and weight [N, Q, G, P]; all contiguous.
-struct Sizes {
-    int64_t batch, height, width, groups, depth, queries, points, threads;
-    int64_t image() const { return height * width * groups * depth; }
-    // parts of an image's groups, where images alone do not keep the threads busy
-    int64_t splits() const { return smaller(groups, ceil_over(threads, batch)); }
+constexpr int MOST_FORWARD = 4, MOST_BACKWARD = 2;  // vectors of channels at a time
+constexpr int64_t POINTS = 8192;                    // at a time, in whole queries: what they need stays in the second cache
+
+struct Blocks : Sizes {
+    int64_t row() const { return width + 2; }                     // of cells, with the border
+    int64_t cells() const { return ((height + 2) * row()) | 1; }  // odd, for the maps of groups not to share cache sets
+    int64_t vectors() const { return ceil_over(depth, LANES); }
+    int64_t block() const { return larger(1, smaller(queries, POINTS / (points * part()))); }  // queries at a time
+    int64_t room() const { return ceil_over(block() * part() * points, LANES) * LANES; }       // for their points
 };
 
-vec between(vec x, float low, float high) {  // what is no number stays none
-    x = x < all(low) ? all(low) : x;
-    return x > all(high) ? all(high) : x;
-}
-
-// The whole number at or below x, for x from -1 to below 2^31; -1 for what is no number.
-vec down_to_whole(vec x) {
-    vec out = __builtin_convertvector(__builtin_convertvector(x, ints), vec);
-    out = out > x ? out - 1 : out;
-    return out < all(-1) ? all(-1) : out;
-}
-
-vec lerp(vec a, vec b, vec share) { return a + (b - a) * share; }
-
-// Where LANES points lie: columns left and top of them, the distance from there, and which corners are on the map.
-struct Place {
-    vec left, top, across, down;
-    ints has_left, has_right, has_top, has_bottom;
-
-    Place(const Sizes& my, vec x, vec y) {
-        const float wide = (float)my.width, tall = (float)my.height;
-        const vec px = between(x, -1, wide), py = between(y, -1, tall);
-        left = down_to_whole(px), top = down_to_whole(py);
-        left = left > all(wide - 1) ? all(wide - 1) : left, top = top > all(tall - 1) ? all(tall - 1) : top;
-        across = px - left, down = py - top;
-        has_left = left >= all(0), has_right = left < all(wide - 1), has_top = top >= all(0), has_bottom = top < all(tall - 1);
-    }
-};
-
-vec where(ints condition, vec value) { return condition ? value : vec{}; }
-
-// The points of one query and some of its groups, with room for whole vectors of them. Corners are first, right, below
-// and last; of each, what a point takes and where it lies in the map, and its product with the output's gradient.
+// The points of some queries and groups, with room for whole vectors of them. Corners are first, right, below and last:
+// `share` holds what a point takes of each, side by side, `product` their products with the output's gradient.
 struct Points {
-    Room given, room;
-    std::vector<int32_t> cells;
-    float *x, *y, *weight, *share[4], *product;
-    int32_t* cell[4];
+    const Blocks& my;
+    Room given, shares;
+    std::vector<int32_t> cell;
+    float *x, *y, *weight, *share;
 
-    explicit Points(int64_t count) : given(count * 3), room(count * 8), cells((size_t)count * 4) {
-        x = given.at, y = x + count, weight = y + count, product = room.at + 4 * count;
-        for (int i = 0; i < 4; i++) share[i] = room.at + i * count, cell[i] = cells.data() + i * count;
+    explicit Points(const Blocks& s)
+        : my(s), given(s.room() * 3), shares(s.room() * 4), cell((size_t)s.room()), x(given.at), y(x + s.room()),
+          weight(y + s.room()), share(shares.at) {}
+
+    // Moves numbers of `count` queries from or to a tensor [N, Q, G, P].
+    template <class Move>
+    void move(const Part& part, int64_t query, int64_t count, Move each) const {
+        const int64_t here = part.groups * my.points, all_of = my.groups * my.points;
+        const int64_t at = (part.image * my.queries + query) * all_of + part.first * my.points;
+        if (here == all_of) return each(0, at, (size_t)(count * here) * 4);
+        for (int64_t q = 0; q < count; q++) each(q * here, at + q * all_of, (size_t)here * 4);
     }
 
-    void place(const Sizes& my, int64_t count, const float* from_x, const float* from_y, const float* from_weight) {
-        memcpy(x, from_x, (size_t)count * 4), memcpy(y, from_y, (size_t)count * 4);
-        memcpy(weight, from_weight, (size_t)count * 4);
-        const vec wide = all((float)my.width), tall = all((float)my.height), none = all(0);
-        const int32_t pixel = (int32_t)(my.groups * my.depth);
-        for (int64_t i = 0; i < count; i += LANES) {
+    // Reads `count` queries from number `query` of the image on, and finds their cells.
+    void place(const Part& part, int64_t query, int64_t count, const float* from_x, const float* from_y,
+               const float* from_weight) {
+        move(part, query, count, [&](int64_t to, int64_t at, size_t bytes) {
+            memcpy(x + to, from_x + at, bytes), memcpy(y + to, from_y + at, bytes);
+            memcpy(weight + to, from_weight + at, bytes);
+        });
+        const ints row = ints{} + (int32_t)my.row();
+        for (int64_t i = 0; i < count * part.groups * my.points; i += LANES) {
             const Place at(my, load(x + i), load(y + i));
             const vec below = load(weight + i) * at.down, above = load(weight + i) - below;
-            const vec l = where(at.has_left, 1 - at.across), t = where(at.has_top, above);
-            // the right and lower corners are those on the map, or what is no number
-            const vec r = at.left >= wide - 1 ? none : at.across, b = at.top >= tall - 1 ? none : below;
-            store(share[0] + i, l * t), store(share[1] + i, r * t), store(share[2] + i, l * b), store(share[3] + i, r * b);
-            const vec column = where(at.has_left, at.left), row = where(at.has_top, at.top) * wide;
-            const vec column_right = where(at.has_right, at.left + 1), row_below = where(at.has_bottom, at.top + 1) * wide;
-            put(cell[0] + i, row + column, pixel), put(cell[1] + i, row + column_right, pixel);
-            put(cell[2] + i, row_below + column, pixel), put(cell[3] + i, row_below + column_right, pixel);
+            const vec right = above * at.across, last = below * at.across;
+            together(share + i * 4, above - right, right, below - last, last);
+            const ints column = __builtin_convertvector(at.left, ints), line = __builtin_convertvector(at.top, ints);
+            const ints found = (line + 1) * row + (column + 1);
+            memcpy(cell.data() + i, &found, sizeof found);
         }
     }
 
-    static void put(int32_t* to, vec cell, int32_t pixel) {
-        const ints whole = __builtin_convertvector(cell, ints) * pixel;
-        memcpy(to, &whole, sizeof whole);
-    }
-
-    // Four vectors of (first, right, below, last) in turn, as one vector of each.
-    static void apart(const float* from, vec (&corner)[4]) {
-        ints even, odd;
-        for (int lane = 0; lane < LANES; lane++) even[lane] = lane * 2, odd[lane] = lane * 2 + 1;
-        const vec a = load(from), b = load(from + LANES), c = load(from + 2 * LANES), d = load(from + 3 * LANES);
-        const vec even_ab = choose(a, b, even), odd_ab = choose(a, b, odd);
-        const vec even_cd = choose(c, d, even), odd_cd = choose(c, d, odd);
-        corner[0] = choose(even_ab, even_cd, even), corner[2] = choose(even_ab, even_cd, odd);
-        corner[1] = choose(odd_ab, odd_cd, even), corner[3] = choose(odd_ab, odd_cd, odd);
-    }
-
-    // Gradients of places and weights from the products.
-    void gradients(const Sizes& my, int64_t count, float* d_x, float* d_y, float* d_weight) {
+    // Writes the gradients of places and weights of the queries read last.
+    void gradients(const Part& part, int64_t query, int64_t count, const float* product, float* d_x, float* d_y,
+                   float* d_weight) {
         const vec wide = all((float)my.width), tall = all((float)my.height), before = all(-1);
-        for (int64_t i = 0; i < count; i += LANES) {
+        for (int64_t i = 0; i < count * part.groups * my.points; i += LANES) {
             vec corner[4];
             apart(product + i * 4, corner);
             const vec at_x = load(x + i), at_y = load(y + i), w = load(weight + i);
             const Place at(my, at_x, at_y);
-            const vec first = where(at.has_left & at.has_top, corner[0]), right = where(at.has_right & at.has_top, corner[1]);
-            const vec below = where(at.has_left & at.has_bottom, corner[2]), last = where(at.has_right & at.has_bottom, corner[3]);
-            const vec upper = lerp(first, right, at.across), lower = lerp(below, last, at.across);
-            const vec scale = where((at_x > before) & (at_x < wide) & (at_y > before) & (at_y < tall), w);
-            store(weight + i, lerp(upper, lower, at.down));
-            store(x + i, scale * lerp(right - first, last - below, at.down)), store(y + i, scale * (lower - upper));
+            const vec upper = lerp(corner[0], corner[1], at.across), lower = lerp(corner[2], corner[3], at.across);
+            const ints beyond = (at_x <= before) | (at_x >= wide) | (at_y <= before) | (at_y >= tall);
+            const vec slope = lerp(corner[1] - corner[0], corner[3] - corner[2], at.down);
+            store(weight + i, where(~beyond, lerp(upper, lower, at.down)));
+            store(x + i, where(~beyond, w * slope)), store(y + i, where(~beyond, w * (lower - upper)));
         }
-        memcpy(d_x, x, (size_t)count * 4), memcpy(d_y, y, (size_t)count * 4);
-        memcpy(d_weight, weight, (size_t)count * 4);
+        move(part, query, count, [&](int64_t from, int64_t at, size_t bytes) {
+            memcpy(d_x + at, x + from, bytes), memcpy(d_y + at, y + from, bytes);
+            memcpy(d_weight + at, weight + from, bytes);
+        });
     }
 };
 
-template <int COUNT>
-vec some(const float* from) {
-    if constexpr (COUNT == LANES) return load(from);
-    vec out{};
-    memcpy(&out, from, COUNT * 4);
-    return out;
-}
+// Some vectors of a group's channels, from the first of them on; of all maps, packed [vectors, cells, LANES] side by side.
+struct Run {
+    int64_t vector, channel, channels;
+};
 
-template <int COUNT>
-void put(float* to, vec value) {
-    memcpy(to, &value, COUNT * 4);
-}
-
-// One query and group: the sum over points of one segment of channels.
-template <int COUNT>
-void gather(const Points& my, int64_t first, int64_t points, const float* map, float* out) {
-    vec sums[4] = {};
-    for (int64_t p = first; p < first + points; p++) {
-#pragma GCC unroll 4
-        for (int corner = 0; corner < 4; corner++)
-            sums[corner] += some<COUNT>(map + my.cell[corner][p]) * my.share[corner][p];
-    }
-    put<COUNT>(out, (sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
-
-// Products of the output's gradient with the corners of a point, to be summed over lanes whose numbers agree in the two
-// lowest bits.
-template <int COUNT>
-inline vec products(const Points& my, int64_t p, const float* map, vec grad) {
-    vec product[4];
-#pragma GCC unroll 4
-    for (int corner = 0; corner < 4; corner++) product[corner] = some<COUNT>(map + my.cell[corner][p]) * grad;
-    return folded<2>(folded<1>(product[0], product[1]), folded<1>(product[2], product[3]));
-}
-
-// The same backward: adds to each point's products with its corners, and to the map's gradient if it is wanted.
-template <int COUNT>
-void scatter(Points& my, int64_t first, int64_t points, const float* map, const float* grad, float* d_map) {
-    constexpr int TOGETHER = LANES / 4;
-    const vec g = some<COUNT>(grad);
-    for (int64_t p = first; p < first + points; p += TOGETHER) {
-        vec each[TOGETHER] = {};
-        const int64_t count = smaller(TOGETHER, first + points - p);
-        if (count == TOGETHER) {
-#pragma GCC unroll 4
-            for (int i = 0; i < TOGETHER; i++) each[i] = products<COUNT>(my, p + i, map, g);
-        } else {
-            for (int64_t i = 0; i < count; i++) each[i] = products<COUNT>(my, p + i, map, g);
+// Calls each(run, vectors), the second a constant, for all runs of at most MOST vectors.
+template <int MOST, class Each>
+void over_runs(const Blocks& my, Each each) {
+    for (int64_t first = 0; first < my.vectors(); first += MOST) {
+        const Run run{first, first * LANES, smaller(MOST * LANES, my.depth - first * LANES)};
+        switch (smaller(MOST, my.vectors() - first)) {
+            case 1: each(run, std::integral_constant<int, 1>()); break;
+            case 2: each(run, std::integral_constant<int, std::min(2, MOST)>()); break;
+            case 3: each(run, std::integral_constant<int, std::min(3, MOST)>()); break;
+            default: each(run, std::integral_constant<int, std::min(4, MOST)>());
         }
-        if constexpr (TOGETHER == 4) each[0] = folded<8>(folded<4>(each[0], each[1]), folded<4>(each[2], each[3]));
-        if constexpr (TOGETHER == 2) each[0] = folded<4>(each[0], each[1]);
-        store(my.product + p * 4, load(my.product + p * 4) + each[0]);
     }
-    for (int64_t p = first; d_map && p < first + points; p++) {
+}
+
+// Rows of pixels [pixels, G, D] as rows of V vectors of one run, those of a group together. `end` is where memory ends.
+template <int V>
+struct Rows {
+    int64_t pixel, depth, groups, channels, apart;  // apart: from group to group of the rows of vectors, in floats
+
+    void read(const float* from, int64_t count, const float* end, float* to) const {
+        for (int64_t i = 0; i < count; i++, from += pixel, to += V * LANES)
+            for (int64_t g = 0; g < groups; g++)
+#pragma GCC unroll 4
+                for (int v = 0; v < V; v++)
+                    store(to + g * apart + v * LANES, some(from + g * depth + v * LANES, channels - v * LANES, end));
+    }
+    void write(const float* from, int64_t count, float* to) const {
+        for (int64_t i = 0; i < count; i++, to += pixel, from += V * LANES)
+            for (int64_t g = 0; g < groups; g++)
+#pragma GCC unroll 4
+                for (int v = 0; v < V; v++)
+                    copy(to + g * depth + v * LANES, from + g * apart + v * LANES, smaller(LANES, channels - v * LANES));
+    }
+};
+
+// The map of each group in rows of V vectors for each run, with its border.
+struct Packed {
+    const Blocks& my;
+    Room room;
+
+    explicit Packed(const Blocks& s) : my(s), room(floats()) {}
+    int64_t floats() const { return my.part() * my.vectors() * my.cells() * LANES; }
+    float* of(const Run& run, int64_t group) const {
+        return room.at + (group * my.vectors() + run.vector) * my.cells() * LANES;
+    }
+    template <int V>
+    Rows<V> rows(const Part& part, const Run& run) const {
+        return {my.pixel(), my.depth, part.groups, run.channels, my.vectors() * my.cells() * LANES};
+    }
+    template <int V>
+    void read(const float* from, const Part& part, const Run& run, const float* end) {
+        for (int64_t h = 0; h < my.height; h++, from += my.width * my.pixel())
+            rows<V>(part, run).read(from, my.width, end, of(run, 0) + ((h + 1) * my.row() + 1) * V * LANES);
+    }
+    template <int V>
+    void write(float* to, const Part& part, const Run& run) const {
+        for (int64_t h = 0; h < my.height; h++, to += my.width * my.pixel())
+            rows<V>(part, run).write(of(run, 0) + ((h + 1) * my.row() + 1) * V * LANES, my.width, to);
+    }
+};
+
+// Sums over the points of each query, of one of `groups` groups; SUMS chains for each vector hide what an addition takes.
+template <int V>
+__attribute__((noinline)) void gather(const Blocks& my, const Points& points, int64_t group, int64_t groups, int64_t queries, const float* map,
+            int64_t channels, float* out) {
+    constexpr int SUMS = V == 1 ? 4 : V == 2 ? 2 : 1;
+    const int64_t below = my.row() * V * LANES, each = my.points;
+    for (int64_t q = 0; q < queries; q++, out += my.pixel()) {
+        const int64_t first = (q * groups + group) * each;
+        const int32_t* cell = points.cell.data() + first;
+        const float* share = points.share + first * 4;
+        vec sums[SUMS][V] = {};
+        for (int64_t p = 0; p < each; p++, cell++, share += 4) {
+            const float* at = map + (int64_t)*cell * (V * LANES);
+#pragma GCC unroll 4
+            for (int corner = 0; corner < 4; corner++) {
+                const float* from = at + (corner / 2) * below + (corner % 2) * V * LANES;
+#pragma GCC unroll 4
+                for (int v = 0; v < V; v++) sums[corner % SUMS][v] += load(from + v * LANES) * share[corner];
+            }
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) {
+            vec sum = sums[0][v];
+            if constexpr (SUMS > 1) sum += sums[1][v];
+            if constexpr (SUMS > 2) sum += sums[2][v] + sums[3][v];
+            if (channels >= (v + 1) * LANES) {
+                store(out + v * LANES, sum);
+            } else {
+                float rest[LANES];
+                store(rest, sum);
+                copy(out + v * LANES, rest, channels - v * LANES);
+            }
+        }
+    }
+}
+
+typedef float quad __attribute__((vector_size(16)));
+typedef float loose_quad __attribute__((vector_size(16), aligned(4), may_alias));
+
+// The sums over all lanes of four vectors.
+inline __attribute__((always_inline)) quad sums_of(vec a, vec b, vec c, vec d) {
+    ints low, high, first, second;  // within each four lanes: a0 b0 a1 b1, and a2 b2 a3 b3; then the lower, the upper halves
+    for (int lane = 0; lane < LANES; lane++) {
+        const int four = lane / 4 * 4, in = lane % 4;
+        low[lane] = four + in / 2 + in % 2 * LANES, high[lane] = low[lane] + 2;
+        first[lane] = four + in % 2 + in / 2 * LANES, second[lane] = first[lane] + 2;
+    }
+    const vec ab = choose(a, b, low) + choose(a, b, high), cd = choose(c, d, low) + choose(c, d, high);
+    const vec fours = choose(ab, cd, first) + choose(ab, cd, second);
+    quad part[LANES / 4];
+    memcpy(part, &fours, sizeof part);
+    if constexpr (LANES == 16) return (part[0] + part[1]) + (part[2] + part[3]);
+    if constexpr (LANES == 8) return part[0] + part[1];
+    return part[0];
+}
+
+// Points listed by cell: for each cell the last point in it, for each point the one before it in its cell; -1: none.
+struct Lists {
+    std::vector<int32_t> last, before, query;  // and which query a point belongs to
+
+    explicit Lists(const Blocks& my) : last((size_t)my.cells()), before((size_t)my.room()), query((size_t)my.room()) {}
+
+    // Lists the points of one of `groups` groups.
+    void build(const Blocks& my, const std::vector<int32_t>& cell, int64_t group, int64_t groups, int64_t queries) {
+        int32_t *head = last.data(), *next = before.data();
+        const int32_t* in = cell.data();
+        memset(head, -1, last.size() * 4);
+        for (int64_t q = 0; q < queries; q++) {
+            const int64_t first = (q * groups + group) * my.points;
+            for (int64_t i = first; i < first + my.points; i++) {
+                next[i] = head[in[i]], head[in[i]] = (int32_t)i;
+                query[(size_t)i] = (int32_t)q;
+            }
+        }
+    }
+};
+
+// Each point's products of its corners with its query's gradient, added to those of other channels unless it is the
+// first time; and the map's gradient if it is wanted.
+template <int V>
+__attribute__((noinline)) void by_cell(const Blocks& my, Lists& lists, const Points& points, const float* map, const float* grad, float* product,
+             bool first, float* d_map) {
+    const int64_t corner_at[] = {0, V * LANES, my.row() * V * LANES, (my.row() + 1) * V * LANES};
+    const int32_t *before = lists.before.data(), *query = lists.query.data();
+    const float* share = points.share;
+    const int64_t end = my.cells() - my.row() - 1;
+    for (int64_t cell = 0; cell < end; cell++) {
+        int32_t point = lists.last[(size_t)cell];
+        if (point < 0) continue;
+        const float* at = map + cell * (V * LANES);
+        vec sums[4][V] = {};
+        do {
+            const float *g = grad + (int64_t)query[point] * (V * LANES), *takes = share + (int64_t)point * 4;
+            vec products[4];
+#pragma GCC unroll 4
+            for (int corner = 0; corner < 4; corner++) {
+                products[corner] = load(at + corner_at[corner]) * load(g);
+                sums[corner][0] += load(g) * takes[corner];
+#pragma GCC unroll 4
+                for (int v = 1; v < V; v++) {
+                    products[corner] += load(at + corner_at[corner] + v * LANES) * load(g + v * LANES);
+                    sums[corner][v] += load(g + v * LANES) * takes[corner];
+                }
+            }
+            const quad found = sums_of(products[0], products[1], products[2], products[3]);
+            loose_quad* to = (loose_quad*)(product + (int64_t)point * 4);
+            *to = first ? found : *to + found;
+            point = before[point];
+        } while (point >= 0);
+        if (!d_map) continue;
 #pragma GCC unroll 4
         for (int corner = 0; corner < 4; corner++) {
-            float* to = d_map + my.cell[corner][p];
-            put<COUNT>(to, some<COUNT>(to) + g * my.share[corner][p]);
+            float* to = d_map + cell * (V * LANES) + corner_at[corner];
+#pragma GCC unroll 4
+            for (int v = 0; v < V; v++) store(to + v * LANES, load(to + v * LANES) + sums[corner][v]);
         }
     }
-}
-
-typedef void (*Gather)(const Points&, int64_t, int64_t, const float*, float*);
-typedef void (*Scatter)(Points&, int64_t, int64_t, const float*, const float*, float*);
-
-template <int... COUNT>
-Gather gather_of(int64_t count, std::integer_sequence<int, COUNT...>) {
-    static constexpr Gather all_of[] = {gather<COUNT + 1>...};
-    return all_of[count - 1];
-}
-
-template <int... COUNT>
-Scatter scatter_of(int64_t count, std::integer_sequence<int, COUNT...>) {
-    static constexpr Scatter all_of[] = {scatter<COUNT + 1>...};
-    return all_of[count - 1];
-}
-
-using Counts = std::make_integer_sequence<int, LANES>;
-
-// Runs each(image, first group, end) over all images, in parts of the groups.
-template <class Each>
-int over_images(const Sizes& my, Each each) {
-    const int64_t splits = my.splits();
-    return in_parts(my.batch * splits, my.threads, [&](int64_t begin, int64_t end, int64_t) {
-        Points points(ceil_over((my.groups / splits + 1) * my.points + LANES, LANES) * LANES);
-        for (int64_t task = begin; task < end; task++) {
-            const int64_t split = task % splits;
-            each(points, task / splits, my.groups * split / splits, my.groups * (split + 1) / splits);
-        }
-    }) ? 0 : 1;
 }
 
 }  // namespace
 
 extern "C" int sampling_forward(const int64_t* sizes, const float* value, const float* x, const float* y, const float* weight,
                                 float* out) {
-    Sizes my;
+    Blocks my;
     memcpy(&my, sizes, sizeof my);
-    const int64_t pixel = my.groups * my.depth;
-    return over_images(my, [&](Points& points, int64_t image, int64_t first, int64_t end) {
-        const float* map = value + image * my.image();
-        for (int64_t q = 0; q < my.queries; q++) {
-            const int64_t query = image * my.queries + q, at = (query * my.groups + first) * my.points;
-            points.place(my, (end - first) * my.points, x + at, y + at, weight + at);
-            for (int64_t g = first; g < end; g++)
-                for (int64_t d = 0; d < my.depth; d += LANES) {
-                    const int64_t channel = g * my.depth + d;
-                    gather_of(smaller(LANES, my.depth - d), Counts())(
-                        points, (g - first) * my.points, my.points, map + channel, out + query * pixel + channel);
-                }
-        }
+    const int64_t image = my.image();
+    return over_images(my, [&](auto tasks) {
+        Points points(my);
+        Packed map(my);
+        tasks([&](const Part& part) {
+            const float* from = value + part.image * image + part.first * my.depth;
+            over_runs<MOST_FORWARD>(my, [&](const Run& run, auto vectors) {
+                map.read<vectors>(from + run.channel, part, run, value + my.batch * image);
+            });
+            for (int64_t q = 0; q < my.queries; q += my.block()) {
+                const int64_t count = smaller(my.block(), my.queries - q);
+                points.place(part, q, count, x, y, weight);
+                float* to = out + (part.image * my.queries + q) * my.pixel() + part.first * my.depth;
+                for (int64_t g = 0; g < part.groups; g++)
+                    over_runs<MOST_FORWARD>(my, [&](const Run& run, auto vectors) {
+                        gather<vectors>(my, points, g, part.groups, count, map.of(run, g), run.channels,
+                                        to + g * my.depth + run.channel);
+                    });
+            }
+        });
     });
 }
 
-// d_value must be zero; it is left out where its pointer is null.
+// d_value is left out where its pointer is null.
 extern "C" int sampling_backward(const int64_t* sizes, const float* grad, const float* value, const float* x, const float* y,
                                  const float* weight, float* d_value, float* d_x, float* d_y, float* d_weight) {
-    Sizes my;
+    Blocks my;
     memcpy(&my, sizes, sizeof my);
-    const int64_t pixel = my.groups * my.depth;
-    return over_images(my, [&](Points& points, int64_t image, int64_t first, int64_t end) {
-        const float* map = value + image * my.image();
-        float* d_map = d_value ? d_value + image * my.image() : nullptr;
-        const int64_t count = (end - first) * my.points;
-        for (int64_t q = 0; q < my.queries; q++) {
-            const int64_t query = image * my.queries + q, at = (query * my.groups + first) * my.points;
-            points.place(my, count, x + at, y + at, weight + at);
-            memset(points.product, 0, (size_t)count * 16);
-            for (int64_t g = first; g < end; g++)
-                for (int64_t d = 0; d < my.depth; d += LANES) {
-                    const int64_t channel = g * my.depth + d;
-                    scatter_of(smaller(LANES, my.depth - d), Counts())(
-                        points, (g - first) * my.points, my.points, map + channel, grad + query * pixel + channel,
-                        d_map ? d_map + channel : nullptr);
+    const int64_t image = my.image(), grads_apart = my.vectors() * my.block() * LANES;
+    return over_images(my, [&](auto tasks) {
+        Points points(my);
+        Lists lists(my);
+        Packed map(my);
+        Room grads(my.part() * grads_apart), product(my.room() * 4);
+        std::unique_ptr<Packed> d_map(d_value ? new Packed(my) : nullptr);
+        tasks([&](const Part& part) {
+            const int64_t at = part.image * image + part.first * my.depth;
+            over_runs<MOST_BACKWARD>(my, [&](const Run& run, auto vectors) {
+                map.read<vectors>(value + at + run.channel, part, run, value + my.batch * image);
+            });
+            if (d_map) memset(d_map->room.at, 0, (size_t)d_map->floats() * 4);
+            for (int64_t q = 0; q < my.queries; q += my.block()) {
+                const int64_t count = smaller(my.block(), my.queries - q);
+                const float* from = grad + (part.image * my.queries + q) * my.pixel() + part.first * my.depth;
+                points.place(part, q, count, x, y, weight);
+                over_runs<MOST_BACKWARD>(my, [&](const Run& run, auto vectors) {
+                    const Rows<vectors> rows{my.pixel(), my.depth, part.groups, run.channels, grads_apart};
+                    rows.read(from + run.channel, count, grad + my.batch * my.queries * my.pixel(),
+                              grads.at + run.vector * my.block() * LANES);
+                });
+                for (int64_t g = 0; g < part.groups; g++) {
+                    lists.build(my, points.cell, g, part.groups, count);
+                    over_runs<MOST_BACKWARD>(my, [&](const Run& run, auto vectors) {
+                        by_cell<vectors>(my, lists, points, map.of(run, g),
+                                         grads.at + g * grads_apart + run.vector * my.block() * LANES, product.at,
+                                         !run.vector, d_map ? d_map->of(run, g) : nullptr);
+                    });
                 }
-            points.gradients(my, count, d_x + at, d_y + at, d_weight + at);
-        }
+                points.gradients(part, q, count, product.at, d_x, d_y, d_weight);
+            }
+            if (d_map)
+                over_runs<MOST_BACKWARD>(my, [&](const Run& run, auto vectors) {
+                    d_map->write<vectors>(d_value + at + run.channel, part, run);
+                });
+        });
     });
 }

@@ -76,18 +76,16 @@ class ThirdVersion(DeformableSampling):
     def forward(self, x: Tensor) -> Tensor:
         """Mix positions."""
         value, feature = self.project_in(x), self.act(self.norm(self.depthwise(x)))
-        weights = self.weight(feature).permute(0, 2, 3, 1)
-        if self.softmax:
-            weights = weights.unflatten(-1, (self.groups, -1)).softmax(-1).flatten(-2)
         out = dcnv3(
             value.permute(0, 2, 3, 1),
             self.offset(feature).permute(0, 2, 3, 1),
-            weights,
+            self.weight(feature).permute(0, 2, 3, 1),
             kernel=self.kernel,
             padding=self.kernel // 2,
             groups=self.groups,
             offset_scale=self.offset_scale,
             remove_center=self.remove_center,
+            softmax=self.softmax,
         ).permute(0, 3, 1, 2)
         return self.project_out(self.kept(out, value, feature))
 
@@ -105,20 +103,15 @@ class FourthVersion(DeformableSampling):
         packed = self.offset_weight(self.depthwise(x)).permute(0, 2, 3, 1)
         out = dcnv4(
             value.permute(0, 2, 3, 1),
-            self._softened(packed) if self.softmax else packed,
+            packed,
             kernel=self.kernel,
             padding=self.kernel // 2,
             groups=self.groups,
             offset_scale=self.offset_scale,
             remove_center=self.remove_center,
+            softmax=self.softmax,
         ).permute(0, 3, 1, 2)
         return self.project_out(self.kept(out, value, out))
-
-    def _softened(self, packed: Tensor) -> Tensor:
-        used = 3 * self.groups * self.taps
-        by_group = packed[..., :used].reshape(*packed.shape[:3], self.groups, -1)
-        offset, weights = by_group.tensor_split((2 * self.taps,), dim=-1)
-        return torch.cat((torch.cat((offset, weights.softmax(-1)), -1).flatten(-2), packed[..., used:]), -1)
 
 
 def _zero_or_odd(value: int) -> int:
