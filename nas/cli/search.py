@@ -209,33 +209,26 @@ def search(
     Points that repeat an earlier one or break a limit are rejected before any training. Everything is stored as it
     happens: after Ctrl-C, a crash or a reboot, nas resume STUDY goes on where it stopped.
     """
-    from nas.naming import check_study_name
     from space import DesignSpace
 
-    if study is not None:
-        check_study_name(study)
     proxy = _proxy(DesignSpace.load(space), train_as, proxy_width, proxy_depth, proxy_resolution)
-    chosen = {
-        "sampler": sampler,
-        "train_as": train_as,
-        "proxy": proxy,
-        "warm_start": warm_start,
-        "repeat": repeat,
-    }
+    chosen = {"sampler": sampler, "train_as": train_as, "proxy": proxy, "warm_start": warm_start}
     values: dict[str, Any] = {
         "space": space,
         "budget": budget,
         "data": data,
         "seed": seed,
         "device": device,
-        "start_from": tuple(start_from or ()),
-        "features": tuple(feature or ()),
-        "start_from_store": start_from_store,
+        **_known(start_from, feature, start_from_store=start_from_store, repeat=repeat),
         "workers": workers_for(workers, device, ray_address, inline=inline),
         **_wanted(objective or (), limit or (), _follow_up(then, then_epochs)),
         **{key: value for key, value in chosen.items() if value is not None},
     }
     _begin(values, study, store, ray_address, inline=inline, json=json)
+
+
+def _known(models: list[str] | None, features: list[str] | None, **whether: bool) -> dict[str, Any]:
+    return {"start_from": tuple(models or ()), "features": tuple(features or ()), **whether}
 
 
 def _wanted(objectives: Sequence[str], limits: Sequence[str], then: FollowUp | None) -> dict[str, Any]:

@@ -118,9 +118,10 @@ def serve(queries: Queries, where: Place, ready: Callable[[Place], None]) -> Non
     from nas.dashboard.app import create_app
     from nas.dashboard.guard import Guard
 
+    app = create_app(queries, Guard(where.token, where.port))
+    # only now: two threads that import Plotly and what it looks for at once see each other's halves
     warm = threading.Thread(target=_warm, args=(queries,), name="warm up", daemon=True)
     warm.start()
-    app = create_app(queries, Guard(where.token, where.port))
     try:
         server = create_server(
             app.server, host=where.host, port=where.port, threads=THREADS, ident=None, channel_timeout=60

@@ -16,8 +16,8 @@ COMPILER = next((name for name in build.COMPILERS if shutil.which(name)), None)
 TAKES_IT = (
     "import sys, torch; from ops import depthwise_conv2d\n"
     "x = torch.ones(1, 20, 5, 5, requires_grad=True)\n"
-    "y = depthwise_conv2d(x, torch.ones(20, 1, 3, 3))\n"
-    "assert y[0, 0, 2, 2].item() == 9, y\n"
+    "y = depthwise_conv2d(x, torch.ones(20, 1, 5, 5))\n"
+    "assert y[0, 0, 2, 2].item() == 25, y\n"
     "print('native' if 'nas_ops' in type(y.grad_fn).__name__ else 'pytorch', 'ops.native.build' in sys.modules)\n"
 )
 
