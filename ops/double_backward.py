@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import torch
 from torch import Tensor
 
 
@@ -12,3 +15,22 @@ def apart(*tensors: Tensor) -> tuple[Tensor, ...]:
     it, and count that way twice.
     """
     return tuple(t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in tensors)
+
+
+def second_backward(
+    law: Callable[..., Tensor], grad: Tensor, inputs: Sequence[Tensor], grads: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Differentiate the gradients of a law, for a kernel's backward pass that is differentiated itself.
+
+    law:     the reference, of the inputs in float32.
+    grad:    the gradient of the law's output that the backward pass was given.
+    grads:   the gradients of what the backward pass returned for the first inputs, in their order.
+    Returns the gradients of `grad` and of each input, zeros where there is none.
+    """
+    with torch.enable_grad():
+        leaves = apart(grad, *inputs)
+        wide, *values = (leaf.float() for leaf in leaves)
+        first = torch.autograd.grad(law(*values), values[: len(grads)], wide, create_graph=True)
+        return torch.autograd.grad(
+            first, leaves, [each.float() for each in grads], create_graph=True, materialize_grads=True
+        )

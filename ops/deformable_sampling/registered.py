@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ops.deformable_sampling.window import Window
 from ops.dispatch import DEVICES
-from ops.double_backward import apart
+from ops.double_backward import second_backward
 
 LARGEST = 1 << 31
 """Elements of a tensor from which its offsets are beyond 32 bits."""
@@ -131,22 +131,17 @@ def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: Gradients) -> None:
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    """Differentiate the gradients of the plain form in float32; the kept output is a function of the other tensors."""
+    """Differentiate the gradients of the plain form; the kept output is a function of the other tensors."""
     from ops.deformable_sampling.shifted import plain
 
     window, *options = ctx.options
-    kept = [t for t in ctx.saved_tensors if t is not None]
-    with torch.enable_grad():
-        leaves = apart(*kept)
-        grad, value, places, *weight = (each.float() for each in leaves)
-        inputs = [value, places, *weight]
-        out = plain(value, places, weight[0] if weight else None, window_of(window), *options)
-        first = torch.autograd.grad(out, inputs, grad, create_graph=True)
-        second = torch.autograd.grad(
-            first, leaves, [g.float() for g in grads[: len(inputs)]], create_graph=True, materialize_grads=True
-        )
-    d_weight = second[3] if len(second) > 3 else None
-    return *second[:3], d_weight, None, None, None, None, None
+
+    def law(value: Tensor, places: Tensor, weight: Tensor | None = None) -> Tensor:
+        return plain(value, places, weight, window_of(window), *options)
+
+    grad, *inputs = (t for t in ctx.saved_tensors if t is not None)
+    found = second_backward(law, grad, inputs, grads[: len(inputs)])
+    return *found[:3], found[3] if len(found) > 3 else None, None, None, None, None, None
 
 
 sample_backward.register_autograd(_second_backward, setup_context=_keep_all)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ops.dispatch import DEVICES
-from ops.double_backward import apart
+from ops.double_backward import second_backward
 from ops.gated_product.reference import Activation, reference
 from ops.layout import is_in_rows, is_last
 
@@ -77,17 +77,13 @@ def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    """Differentiate the gradients of the reference in float32."""
     act, value_act, scale = ctx.options
-    with torch.enable_grad():
-        inputs = apart(*ctx.saved_tensors)
-        grad, left, right = (each.float() for each in inputs)
-        y = reference(left, right, cast("Activation", act), cast("Activation", value_act), scale)
-        first = torch.autograd.grad(y, (left, right), grad, create_graph=True)
-        second = torch.autograd.grad(
-            first, inputs, [g.float() for g in grads], create_graph=True, materialize_grads=True
-        )
-    return *second, None, None, None
+
+    def law(gate: Tensor, value: Tensor) -> Tensor:
+        return reference(gate, value, cast("Activation", act), cast("Activation", value_act), scale)
+
+    grad, *inputs = ctx.saved_tensors
+    return *second_backward(law, grad, inputs, grads), None, None, None
 
 
 multiply_backward.register_autograd(_second_backward, setup_context=_keep_all)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ops.dispatch import DEVICES
-from ops.double_backward import apart
+from ops.double_backward import second_backward
 from ops.layer_norm2d.reference import reference
 from ops.layout import like
 
@@ -83,17 +83,11 @@ def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: Gradients) -> None:
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    """Differentiate the gradients of the reference in float32."""
-    with torch.enable_grad():
-        grad, x, weight = apart(*ctx.saved_tensors)
-        wide = [each.float() for each in (grad, x, weight)]
-        bias = torch.zeros_like(wide[2]).requires_grad_()
-        y = reference(wide[1], wide[2], bias, ctx.eps)
-        first = torch.autograd.grad(y, (wide[1], wide[2], bias), wide[0], create_graph=True)
-        second = torch.autograd.grad(
-            first, (grad, x, weight), [g.float() for g in grads], create_graph=True, allow_unused=True
-        )
-    return *second, None, None, None
+    grad, x, weight = ctx.saved_tensors
+    # any bias will do: its gradient does not depend on it
+    inputs = (x, weight, torch.zeros_like(weight))
+    found = second_backward(lambda *values: reference(*values, ctx.eps), grad, inputs, grads)
+    return *found[:3], None, None, None
 
 
 normalise_backward.register_autograd(_second_backward, setup_context=_keep_all)
