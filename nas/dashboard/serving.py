@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import secrets
@@ -120,7 +121,7 @@ def serve(queries: Queries, where: Place, ready: Callable[[Place], None]) -> Non
 
     app = create_app(queries, Guard(where.token, where.port))
     # only now: two threads that import Plotly and what it looks for at once see each other's halves
-    warm = threading.Thread(target=_warm, args=(queries,), name="warm up", daemon=True)
+    warm = threading.Thread(target=warm_up, args=(queries,), name="warm up", daemon=True)
     warm.start()
     try:
         server = create_server(
@@ -139,12 +140,20 @@ def serve(queries: Queries, where: Place, ready: Callable[[Place], None]) -> Non
         server.close()
 
 
-def _warm(queries: Queries) -> None:
-    """Do before the first visitor comes what takes seconds: read the newest study, and draw its front once."""
+def warm_up(queries: Queries) -> None:
+    """Do before the first visitor comes what takes seconds: read the newest study, draw its front and a network."""
+    import plotly.graph_objects as figures
+
     from nas.dashboard.address import Address
     from nas.dashboard.app import drawn
     from nas.dashboard.first_page import Look
     from nas.dashboard.view import View
 
-    for page in ("/", "/front"):
+    networks = [f"/network/{quote(summary.name)}/0" for summary in queries.studies()[:1]]
+    for page in ("/", "/front", *networks):
         drawn(View(queries, Address.parse(page, ""), Look()))
+    # Plotly imports what a figure needs when it is first drawn
+    figures.Figure(figures.Scatter3d(x=[0], marker={"size": 1}), {"scene": {"xaxis": {"title": {"text": ""}}}})
+    # else each full collection looks at all of it, for a quarter of a second in the middle of somebody's page
+    gc.collect()
+    gc.freeze()

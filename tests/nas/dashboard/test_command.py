@@ -36,3 +36,14 @@ def test_it_answers_where_it_says(filled: Path, host: str) -> None:
 
 def test_a_missing_store_is_one_line(refused, tmp_path: Path) -> None:
     assert "none.db" in refused("dashboard", "--store", tmp_path / "none.db")
+
+
+def test_collections_of_garbage_leave_out_what_was_read_at_the_start(filled: Path) -> None:
+    code = (
+        "import gc, sys; from nas.dashboard.serving import opened, warm_up\n"
+        "with opened(sys.argv[1]) as queries:\n"
+        "    warm_up(queries)\n"
+        "    print(gc.get_freeze_count() > 50 * len(gc.get_objects()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(filled)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
