@@ -81,7 +81,7 @@ def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
     grad, x, weight = ctx.saved_tensors
     # any bias will do: its gradient does not depend on it
     inputs = (x, weight, torch.zeros_like(weight))
-    found = second_backward(lambda *values: reference(*values, ctx.eps), grad, inputs, grads)
+    found = second_backward(lambda x, weight, bias: reference(x, weight, bias, ctx.eps), grad, inputs, grads)
     return *found[:3], None, None
 
 
