@@ -7,6 +7,7 @@ from ops.dcnv3 import dcnv3
 from ops.dcnv4 import dcnv4
 from ops.deform_conv2d import deform_conv2d
 from ops.deformable_sampling import deformable_sampling
+from ops.depthwise_branches import depthwise_branches
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.gated_product import gated_product
 from ops.global_response_norm import global_response_norm
@@ -27,6 +28,7 @@ __all__ = [
     "dcnv4",
     "deform_conv2d",
     "deformable_sampling",
+    "depthwise_branches",
     "depthwise_conv2d",
     "flash_deform_attn",
     "gated_product",
