@@ -12,6 +12,7 @@ from ops.depthwise_conv2d import depthwise_conv2d
 from ops.gated_product import gated_product
 from ops.global_response_norm import global_response_norm
 from ops.hippo import Nplr, hippo, nplr, s4d_spectrum
+from ops.inception_depthwise import inception_depthwise
 from ops.layer_norm2d import layer_norm2d
 from ops.long_conv1d import long_conv1d
 from ops.multi_scale_deform_attn import flash_deform_attn, multi_scale_deform_attn
@@ -34,6 +35,7 @@ __all__ = [
     "gated_product",
     "global_response_norm",
     "hippo",
+    "inception_depthwise",
     "layer_norm2d",
     "long_conv1d",
     "multi_scale_deform_attn",
