@@ -7,10 +7,12 @@ from ops.dcnv3 import dcnv3
 from ops.dcnv4 import dcnv4
 from ops.deform_conv2d import deform_conv2d
 from ops.deformable_sampling import deformable_sampling
+from ops.depthwise_branches import depthwise_branches
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.gated_product import gated_product
 from ops.global_response_norm import global_response_norm
 from ops.hippo import Nplr, hippo, nplr, s4d_spectrum
+from ops.inception_depthwise import inception_depthwise
 from ops.layer_norm2d import layer_norm2d
 from ops.long_conv1d import long_conv1d
 from ops.multi_scale_deform_attn import flash_deform_attn, multi_scale_deform_attn
@@ -27,11 +29,13 @@ __all__ = [
     "dcnv4",
     "deform_conv2d",
     "deformable_sampling",
+    "depthwise_branches",
     "depthwise_conv2d",
     "flash_deform_attn",
     "gated_product",
     "global_response_norm",
     "hippo",
+    "inception_depthwise",
     "layer_norm2d",
     "long_conv1d",
     "multi_scale_deform_attn",

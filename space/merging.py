@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ops import depthwise_branches
 from space.cost import Size
 from space.layers import Conv2d
 
@@ -50,6 +51,16 @@ class DepthwiseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve each channel and normalise it."""
         return self.norm(self.conv(x))
+
+
+def branches_added(x: Tensor, *branches: DepthwiseNorm) -> Tensor:
+    """Return the sum of branches; they are convolved by one operator, which may read x once for all of them."""
+    weights, dilations = [branch.conv.weight for branch in branches], [branch.dilation for branch in branches]
+    maps = depthwise_branches(x, weights, dilations=dilations)
+    first, *others = (branch.norm(each) for branch, each in zip(branches, maps, strict=True))
+    for other in others:
+        first = first + other
+    return first
 
 
 class MergedDepthwise(Absorbing):

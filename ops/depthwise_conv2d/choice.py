@@ -7,10 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ops.depthwise_conv2d.registered import takes
 from ops.depthwise_conv2d.small_maps import reachable
 from ops.dispatch import Impl, implementation
 
-Way = Literal["reference", "native", "small_maps", "spectral", "spectral_gradient"]
+Way = Literal["reference", "native", "triton", "small_maps", "spectral", "spectral_gradient"]
 
 SMALL_MAP = 64
 """Positions up to which a matrix of all pairs of positions is the best that PyTorch's own functions can do."""
@@ -37,7 +38,11 @@ def way(x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: int, stride
         return "reference"  # asking for sizes would fix them in the exported program
     if asked is None and x.device.type == "cpu" and not _native_pays(x, weight, dilation) and not _trains(x, weight):
         return "reference"  # by every rule below, which take longer to ask than a small map to convolve
-    chosen = implementation("depthwise_conv2d", asked, x, weight, bias)
+    chosen = implementation(
+        "depthwise_conv2d", asked, x, weight, bias, kernel=lambda: takes(x, weight, bias, dilation, stride)
+    )
+    if chosen == "triton":
+        return "triton"
     plain = x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
     if chosen == "reference" or (plain and not asked):
         return "reference"

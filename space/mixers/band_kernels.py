@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from space.cost import Cost, Size, convolution
 from space.families import TokenMixer
 from space.layers import OddKernel
-from space.merging import Absorbing, DepthwiseNorm, Mergeable, MergedDepthwise, merged_depthwise
+from space.merging import (
+    Absorbing,
+    DepthwiseNorm,
+    Mergeable,
+    MergedDepthwise,
+    branches_added,
+    merged_depthwise,
+)
 
 
 class BandKernels(Mergeable):
@@ -27,8 +34,8 @@ class BandKernels(Mergeable):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix positions within each channel."""
-        out = self.upright(x) + self.lying(x)
-        return out if self.square is None else out + self.square(x)
+        square = [] if self.square is None else [self.square]
+        return branches_added(x, self.upright, self.lying, *square)
 
     def merged(self) -> nn.Module:
         """Return the two bands alone: the square lies within the upright one."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from space.cost import Cost, Size, convolution
 from space.families import TokenMixer
-from space.merging import DepthwiseNorm, Mergeable, MergedDepthwise, merged_depthwise
+from space.merging import DepthwiseNorm, Mergeable, MergedDepthwise, branches_added, merged_depthwise
 
 BRANCHES: dict[int, tuple[tuple[int, int], ...]] = {
     5: ((3, 1), (3, 2)),
@@ -35,15 +35,14 @@ class DilatedReparamKernel(Mergeable):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix positions within each channel."""
-        out = self.large(x)
-        for branch in self.small:
-            out = out + branch(x)
-        return out
+        return branches_added(x, *self._branches())
 
     def merged(self) -> nn.Module:
         """Return the one convolution that computes the same."""
-        branches = [self.large, *(branch for branch in self.small if isinstance(branch, DepthwiseNorm))]
-        return merged_depthwise(branches, self.large.kernel_size)
+        return merged_depthwise(self._branches(), self.large.kernel_size)
+
+    def _branches(self) -> list[DepthwiseNorm]:
+        return [self.large, *(branch for branch in self.small if isinstance(branch, DepthwiseNorm))]
 
 
 class DilatedReparam(TokenMixer):

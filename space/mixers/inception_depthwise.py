@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ops import inception_depthwise
 from space.cost import Cost, Size, convolution
 from space.families import TokenMixer
 from space.layers import Conv2d, OddKernel, share
@@ -21,16 +21,15 @@ class InceptionDepthwise(nn.Module):
 
     def __init__(self, width: int, group: int, square: int, band: int) -> None:
         super().__init__()
-        self.split = [width - 3 * group, group, group, group]
         self.square = _depthwise(group, square, square)
         self.horizontal = _depthwise(group, 1, band)
         self.vertical = _depthwise(group, band, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix positions within each convolved channel."""
-        parts: tuple[Tensor, ...] = torch.split(x, self.split, dim=1)
-        mixed = (self.square(parts[1]), self.horizontal(parts[2]), self.vertical(parts[3]))
-        return torch.cat((*parts[: min(1, self.split[0])], *mixed), dim=1)
+        convs = (self.square, self.horizontal, self.vertical)
+        biases = [conv.bias for conv in convs if conv.bias is not None]
+        return inception_depthwise(x, [conv.weight for conv in convs], biases)
 
 
 def _depthwise(width: int, height: int, length: int) -> Conv2d:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from space.cost import Cost, Size, convolution
 from space.families import TokenMixer
 from space.layers import OddKernel
-from space.merging import DepthwiseNorm, Mergeable, MergedDepthwise, merged_depthwise
+from space.merging import DepthwiseNorm, Mergeable, MergedDepthwise, branches_added, merged_depthwise
 
 
 class ReparamKernel(Mergeable):
@@ -22,7 +22,7 @@ class ReparamKernel(Mergeable):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix positions within each channel."""
-        return self.large(x) if self.small is None else self.large(x) + self.small(x)
+        return self.large(x) if self.small is None else branches_added(x, self.large, self.small)
 
     def merged(self) -> nn.Module:
         """Return the one convolution that computes the same."""
