@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ops.cross_scan import cross_merge, cross_scan
+from ops.cross_scan import Routes, cross_merge, cross_scan
 from ops.dcnv3 import dcnv3
 from ops.dcnv4 import dcnv4
 from ops.deform_conv2d import deform_conv2d
@@ -19,10 +19,12 @@ from ops.multi_scale_deform_attn import flash_deform_attn, multi_scale_deform_at
 from ops.s4 import s4_kernel, s4_step, s4_truncated, s4_untruncated
 from ops.s4d import s4d_kernel, s4d_step
 from ops.selective_scan import selective_scan, selective_scan_step
+from ops.selective_scan_2d import selective_scan_2d
 from ops.ssd import ssd, ssd_discrete, ssd_step
 
 __all__ = [
     "Nplr",
+    "Routes",
     "cross_merge",
     "cross_scan",
     "dcnv3",
@@ -48,6 +50,7 @@ __all__ = [
     "s4d_spectrum",
     "s4d_step",
     "selective_scan",
+    "selective_scan_2d",
     "selective_scan_step",
     "ssd",
     "ssd_discrete",

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ops import selective_scan, selective_scan_step
+from ops import Routes, selective_scan, selective_scan_2d, selective_scan_step
 from space.cost import Cost, Size, linear, matrix_product
 from space.flop_rule import FlopRule
 
@@ -89,6 +89,13 @@ class SelectiveSsm(nn.Module):
         bias = self.dt_bias[routes].flatten()
         y = selective_scan(u.flatten(1, 2), delta, rates, b, c, skip, delta_bias=bias, delta_softplus=True)
         return y.view(u.shape)
+
+    def over_map(self, x: Tensor, routes: Routes) -> Tensor:
+        """Scan a map [N, C, H, W] along four routes and sum what each position is told. As x."""
+        rates, bias = -self.A_log.exp(), self.dt_bias.flatten()
+        return selective_scan_2d(
+            x, self.project(x), self.dt_proj, rates, self.D, bias, delta_softplus=True, routes=routes
+        )
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Take the next position u [N, C] of the only route from a state [N, C, states]; returns both after it."""

@@ -12,11 +12,12 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from ops.dispatch import Impl, implementation
+from ops.dispatch import DEVICES, Impl, implementation
 from ops.selective_scan.associative import associative
 from ops.selective_scan.chunks import chunks, pays
 from ops.selective_scan.native import native
 from ops.selective_scan.reference import finish, read, spread, steps, terms
+from ops.selective_scan.registered import kernel_selective_scan, takes
 from ops.shapes import expect
 
 __all__ = ["selective_scan", "selective_scan_step"]
@@ -65,13 +66,19 @@ def selective_scan(
              With complex A a state stands for a conjugate pair, y = 2 Re <C, x>, and B, C by position hold real and
              imaginary parts in turn along a last axis of 2 L.
     Dtypes:  output as u; computed, and the last state returned, in the widest of all dtypes, at least fp32.
-    Impl:    see `ops.dispatch`; without one the fastest. `reference` here is the form that is traced, `associative`.
+    Impl:    see `ops.dispatch`; without one the fastest. The kernel takes up to 16 states. `reference` here is the
+             form that is traced, `associative`.
     Cost:    no products of matrices; memory for training linear in L where B and C go by position and A is real.
     Raises:  ValueError if a shape differs or `impl` cannot be had.
     Source:  Mamba, arXiv:2312.00752, sec. 3.2 and algorithm 2 (B is discretised by Euler's rule, not zero-order hold);
              implementation our own.
     """
     _expect(u, delta, A, B, C, D, z, delta_bias)
+    if u.device.type in DEVICES:
+        given = u, delta, A, B, C, D, z, delta_bias
+        if implementation("selective_scan", impl, *given, kernel=lambda: takes(u, A, B, C)) == "triton":
+            out, last = kernel_selective_scan(*given, delta_softplus=delta_softplus)
+            return (out, last) if return_last_state else out
     out_dtype = u.dtype
     u, delta, A, B, C, D, z, delta_bias = _widened(u, delta, A, B, C, D, z, delta_bias)
     delta = steps(delta, delta_bias, delta_softplus=delta_softplus)

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ops import cross_merge, cross_scan
 from space.activations import GateActivation, activation
 from space.cost import Cost, Size, convolution, linear
 from space.families import TokenMixer
@@ -74,9 +73,7 @@ class SelectiveScan2d(nn.Module):
     def _crossed(self, x: Tensor) -> Tensor:
         """Scan whole maps along the four routes and sum what each position is told."""
         routes = cast('Literal["cross", "unidirectional", "bidirectional", "rotation"]', self.routes)
-        u, told = cross_scan(x, routes=routes), cross_scan(self.ssm.project(x), routes=routes)
-        y = self.ssm(u, told).unflatten(-1, x.shape[2:])
-        return cross_merge(y, routes=routes).view(x.shape)
+        return self.ssm.over_map(x, routes)
 
     def _cascade(self, x: Tensor) -> Tensor:
         """Scan each row, then each column, there and back, normalising before each pass."""
