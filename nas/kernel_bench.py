@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.operator_bench import Case, Way, depthwise, gradients, sampling, scan
+from nas.operator_bench import Case, Way, branches, depthwise, gradients, inception, sampling, scan, scan_2d
 from nas.published_kernels import DCN_V4, REPLKNET
 from nas.turns import quartiles_of
 from ops import gated_product, global_response_norm, layer_norm2d
@@ -102,6 +102,22 @@ def scanning(batch: int, width: int, length: int, states: int) -> KernelCase:
     return KernelCase(replace(case, peers={"chunks in PyTorch": case.ours("pytorch")}), 8, (torch.float32,))
 
 
+def together(batch: int, width: int, side: int, sides: Sequence[int]) -> KernelCase:
+    """Depthwise convolutions of one contiguous map, as branches of one kernel."""
+    return KernelCase(branches((batch, width, side, side), sides, last=False), 2 * len(sides) + 3)
+
+
+def mixing(batch: int, width: int, side: int) -> KernelCase:
+    """InceptionNeXt's token mixer on a contiguous map."""
+    return KernelCase(inception((batch, width, side, side), width // 8, 3, 11, last=False), 5)
+
+
+def scanning_2d(batch: int, width: int, side: int, states: int) -> KernelCase:
+    """A selective scan of a map along four routes, also by PyTorch's own functions on copies in their orders."""
+    case = scan_2d(batch, width, side, states, max(width // 16, 1))
+    return KernelCase(replace(case, peers={"chunks in PyTorch": case.ours("pytorch")}), 5, (torch.float32,))
+
+
 def of_maps(
     op: str, shape: tuple[int, int, int, int], kernel: str, passes: int, way: Callable[..., Tensor], *,
     vectors: int = 0, maps: int = 1,
@@ -146,6 +162,12 @@ CASES = (
     *(deformable(64, side, width) for side, width in DCN_V4),
     scanning(64, 384, 196, 16),
     scanning(32, 768, 784, 1),
+    together(32, 384, 32, (31, 5)),
+    together(32, 384, 16, (13, 5, 3)),
+    mixing(64, 96, 56),
+    mixing(64, 384, 14),
+    scanning_2d(64, 192, 56, 1),
+    scanning_2d(64, 384, 14, 1),
     norm((64, 96, 56, 56)),
     norm((64, 768, 7, 7)),
     response((64, 384, 56, 56)),

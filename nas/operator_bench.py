@@ -20,15 +20,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.turns import by_turns, clock_of
-from ops import deformable_sampling, depthwise_conv2d, selective_scan
+from ops import (
+    cross_merge,
+    cross_scan,
+    deformable_sampling,
+    depthwise_branches,
+    depthwise_conv2d,
+    inception_depthwise,
+    selective_scan,
+    selective_scan_2d,
+)
 from ops.deformable_sampling.grids import grids
 from ops.deformable_sampling.reference import reference as sampled
 from ops.deformable_sampling.window import Window
+from ops.depthwise_branches.reference import reference as branched
 from ops.depthwise_conv2d.reference import reference as convolved
 from ops.dispatch import Impl
+from ops.inception_depthwise.reference import reference as mixed
 from ops.native import call, library, missing
 from ops.selective_scan.associative import associative
 from ops.selective_scan.reference import reference as published
+from ops.selective_scan_2d.reference import reference as scanned_2d
 from trials.threads import torch_threads
 
 if TYPE_CHECKING:
@@ -92,6 +104,53 @@ def depthwise(shape: tuple[int, int, int, int], kernel: tuple[int, int], *, dila
     )  # fmt: skip
 
 
+def branches(shape: tuple[int, int, int, int], sides: Sequence[int], *, last: bool = True) -> Case:
+    """Square depthwise convolutions of one map, added up as where they are re-parameterised into one kernel."""
+
+    def inputs(batch: int) -> list[Tensor]:
+        x = _normal(batch, *shape[1:])
+        return [_last(x) if last else x, *(_normal(shape[1], 1, side, side) for side in sides)]
+
+    def law(x: Tensor, *weights: Tensor) -> Tensor:
+        return torch.stack(branched(x, weights, [1] * len(weights))).sum(0)
+
+    def ours(impl: Impl | None) -> Way:
+        return lambda x, *weights: torch.stack(depthwise_branches(x, weights, impl=impl)).sum(0)
+
+    macs = 3 * shape[0] * shape[1] * sum(_met(shape[2], side, 1, 1) * _met(shape[3], side, 1, 1) for side in sides)
+    kernel = " + ".join(f"{side}x{side}" for side in sides)
+    return Case("depthwise_branches", shape, kernel, inputs, ours, _in_both_layouts(law), law, macs=macs)
+
+
+def inception(shape: tuple[int, int, int, int], group: int, square: int, band: int, *, last: bool = True) -> Case:
+    """InceptionNeXt's token mixer: a square and two bands over three groups of the channels, the others passed on."""
+    sides = ((square, square), (1, band), (band, 1))
+
+    def inputs(batch: int) -> list[Tensor]:
+        x = _normal(batch, *shape[1:])
+        weights = [_normal(group, 1, *side) for side in sides]
+        return [_last(x) if last else x, *weights, *(_normal(group + n)[n:] for n in range(3))]
+
+    def law(x: Tensor, *others: Tensor) -> Tensor:
+        return mixed(x, others[:3], others[3:])
+
+    def ours(impl: Impl | None) -> Way:
+        return lambda x, *others: inception_depthwise(x, others[:3], others[3:], impl=impl)
+
+    met = sum(_met(shape[2], tall, 1, 1) * _met(shape[3], wide, 1, 1) for tall, wide in sides)
+    return Case(
+        "inception_depthwise", shape, f"{square}x{square}, {band}, {group} each", inputs, ours, _in_both_layouts(law),
+        law, macs=3 * shape[0] * group * met,
+    )  # fmt: skip
+
+
+def _in_both_layouts(law: Way) -> dict[str, Way]:
+    return {
+        "aten contiguous": lambda x, *others: law(x.contiguous(), *others),
+        "aten channels_last": lambda x, *others: law(_last(x), *others),
+    }
+
+
 def _last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
@@ -119,6 +178,32 @@ def scan(batch: int, width: int, length: int, states: int, groups: int) -> Case:
 
     peers: dict[str, Way] = {"published loop": lambda *tensors: published(*tensors, delta_softplus=True)[0]}
     return Case("selective_scan", (batch, width, length), f"N {states}, G {groups}", inputs, ours, peers, law)
+
+
+def scan_2d(batch: int, width: int, side: int, states: int, rank: int) -> Case:
+    """A selective scan of a map along VMamba's four routes; its peer copies the map in their orders and loops."""
+
+    def inputs(count: int) -> list[Tensor]:
+        told, rates = _normal(count, 4, rank + 2 * states, side, side), -torch.arange(1.0, states + 1)
+        weight, bias = _normal(4, width, rank) * rank**-0.5, torch.full((4 * width,), -4.6)
+        return [_last(_normal(count, width, side, side)), told, weight, rates.repeat(4 * width, 1), bias]
+
+    def ours(impl: Impl | None) -> Way:
+        return lambda x, told, weight, rates, bias: selective_scan_2d(
+            x, told, weight, rates, delta_bias=bias, delta_softplus=True, impl=impl
+        )
+
+    def law(x: Tensor, told: Tensor, weight: Tensor, rates: Tensor, bias: Tensor) -> Tensor:
+        return scanned_2d(x, told, weight, rates, None, bias, True, "cross")
+
+    def loop(x: Tensor, told: Tensor, weight: Tensor, rates: Tensor, bias: Tensor) -> Tensor:
+        steps, b, c = torch.split(cross_scan(told, routes="cross"), [rank, states, states], dim=2)
+        u, delta = cross_scan(x, routes="cross"), torch.matmul(weight, steps).flatten(1, 2)
+        y = published(u.flatten(1, 2), delta, rates, b, c, delta_bias=bias, delta_softplus=True)[0]
+        return cross_merge(y.view(u.shape).unflatten(-1, x.shape[2:]), routes="cross").view(x.shape)
+
+    shape = batch, width, side, side
+    return Case("selective_scan_2d", shape, f"N {states}, R {rank}", inputs, ours, {"published loop": loop}, law)
 
 
 def sampling(batch: int, height: int, width: int, groups: int, depth: int) -> Case:
@@ -168,6 +253,11 @@ CASES = (
     sampling(32, 14, 14, 8, 16),
     sampling(8, 32, 32, 4, 16),
     sampling(64, 8, 8, 4, 16),
+    branches((32, 128, 14, 14), (31, 5)),
+    branches((32, 64, 32, 32), (13, 5)),
+    inception((32, 96, 32, 32), 12, 3, 11),
+    inception((64, 384, 8, 8), 48, 3, 11),
+    scan_2d(8, 192, 14, 1, 12),
 )
 """What `nas bench ops` runs."""
 

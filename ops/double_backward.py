@@ -18,19 +18,24 @@ def apart(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def second_backward(
-    law: Callable[..., Tensor], grad: Tensor, inputs: Sequence[Tensor], grads: Sequence[Tensor]
+    law: Callable[..., Tensor | Sequence[Tensor]],
+    grad: Tensor | Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    grads: Sequence[Tensor],
 ) -> tuple[Tensor, ...]:
     """Differentiate the gradients of a law, for a kernel's backward pass that is differentiated itself.
 
     law:     the reference, of the inputs in float32.
-    grad:    the gradient of the law's output that the backward pass was given.
+    grad:    the gradient of the law's output, or those of its outputs, that the backward pass was given.
     grads:   the gradients of what the backward pass returned for the first inputs, in their order.
-    Returns the gradients of `grad` and of each input, zeros where there is none.
+    Returns the gradients of all of `grad` and of each input, zeros where there is none.
     """
+    outer = (grad,) if isinstance(grad, Tensor) else tuple(grad)
     with torch.enable_grad():
-        leaves = apart(grad, *inputs)
-        wide, *values = (leaf.float() for leaf in leaves)
-        first = torch.autograd.grad(law(*values), values[: len(grads)], wide, create_graph=True)
+        leaves = apart(*outer, *inputs)
+        wide = [leaf.float() for leaf in leaves]
+        given, values = wide[: len(outer)], wide[len(outer) :]
+        first = torch.autograd.grad(law(*values), values[: len(grads)], given, create_graph=True)
         return torch.autograd.grad(
             first, leaves, [each.float() for each in grads], create_graph=True, materialize_grads=True
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from ops.depthwise_branches.reference import reference
 from ops.depthwise_conv2d.registered import is_last, takes, weight_gradient
 from ops.dispatch import DEVICES
-from ops.double_backward import apart
+from ops.double_backward import second_backward
 
 MOST = 3
 """Branches that one launch takes."""
@@ -80,18 +80,13 @@ def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 
 def _second_backward(ctx: Any, found: list[Tensor]) -> tuple[Any, ...]:
-    """Differentiate the gradients of the reference in float32."""
     count = len(ctx.dilations)
-    with torch.enable_grad():
-        leaves = apart(*ctx.saved_tensors)
-        wide = [each.float() for each in leaves]
-        grads, inputs = wide[:count], wide[count:]
-        first = torch.autograd.grad(
-            reference(inputs[0], inputs[1:], ctx.dilations), inputs, grads, create_graph=True, allow_unused=True
-        )
-        second = torch.autograd.grad(
-            first, leaves, [each.float() for each in found], create_graph=True, allow_unused=True
-        )
+
+    def law(x: Tensor, *weights: Tensor) -> list[Tensor]:
+        return reference(x, weights, ctx.dilations)
+
+    grads, inputs = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+    second = second_backward(law, grads, inputs, found)
     return list(second[:count]), second[count], list(second[count + 1 :]), None
 
 

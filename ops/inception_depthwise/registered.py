@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ops.depthwise_conv2d.registered import is_last, takes, weight_gradient
 from ops.dispatch import DEVICES
-from ops.double_backward import apart
+from ops.double_backward import second_backward
 from ops.inception_depthwise.reference import reference
 
 
@@ -80,17 +80,15 @@ def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 
 def _second_backward(ctx: Any, found: list[Tensor]) -> tuple[Any, ...]:
-    """Differentiate the gradients of the reference in float32."""
-    with torch.enable_grad():
-        leaves = apart(*ctx.saved_tensors)
-        grad, x, *weights = (each.float() for each in leaves)
-        biases = [weight.new_zeros(len(weight)).requires_grad_() for weight in weights if ctx.biased]
-        inputs = (x, *weights, *biases)
-        first = torch.autograd.grad(reference(x, weights, biases), inputs, grad, create_graph=True)
-        second = torch.autograd.grad(
-            first, leaves, [each.float() for each in found], create_graph=True, allow_unused=True
-        )
-    return *second[:2], list(second[2:]), None
+    grad, x, *weights = ctx.saved_tensors
+    # any biases will do: their gradients do not depend on them
+    biases = [weight.new_zeros(len(weight)) for weight in weights if ctx.biased]
+
+    def law(x: Tensor, *others: Tensor) -> Tensor:
+        return reference(x, others[:3], others[3:])
+
+    second = second_backward(law, grad, (x, *weights, *biases), found)
+    return *second[:2], list(second[2:5]), None
 
 
 mix_backward.register_autograd(_second_backward, setup_context=_keep_all)

@@ -20,7 +20,7 @@ from torch import Tensor
 from ops.cross_scan.reference import ROUTES
 from ops.cross_scan.reference import scan as routed
 from ops.dispatch import DEVICES
-from ops.double_backward import apart
+from ops.double_backward import second_backward
 from ops.selective_scan.associative import associative
 from ops.selective_scan.reference import finish, steps
 
@@ -189,21 +189,19 @@ def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: Gradients) -> None:
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    """Differentiate the gradients of the law in float32."""
-    with torch.enable_grad():
-        there = [n for n, tensor in enumerate(ctx.saved_tensors) if tensor is not None]
-        leaves = apart(*(tensor for tensor in ctx.saved_tensors if tensor is not None))
-        wide: list[Tensor | None] = [None] * 10
-        for n, leaf in zip(there, leaves, strict=True):
-            wide[n] = leaf.float()
-        d_out, d_last, *inputs = wide
-        core = [tensor for tensor in inputs if tensor is not None]
-        u, delta, A, B, C, D, bias, z = cast("Any", inputs)
-        found = law(u, delta, A, B, C, D, bias, z, ctx.delta_softplus, ctx.routes, ctx.map_width)
-        first = torch.autograd.grad(found, core, (d_out, d_last), create_graph=True, materialize_grads=True)
-        given = [grad.float() for grad, tensor in zip(grads, inputs, strict=True) if tensor is not None]
-        second = iter(torch.autograd.grad(first, leaves, given, create_graph=True, materialize_grads=True))
-    return *(next(second) if n in there else None for n in range(10)), None, None, None, None
+    d_out, d_last, *inputs = ctx.saved_tensors
+    there = [n for n, tensor in enumerate(inputs) if tensor is not None]
+
+    def law_of(*given: Tensor) -> tuple[Tensor, Tensor]:
+        wide: list[Tensor | None] = [None] * len(inputs)
+        for n, tensor in zip(there, given, strict=True):
+            wide[n] = tensor
+        u, delta, A, B, C, D, bias, z = cast("Any", wide)
+        return law(u, delta, A, B, C, D, bias, z, ctx.delta_softplus, ctx.routes, ctx.map_width)
+
+    found = second_backward(law_of, (d_out, d_last), [inputs[n] for n in there], [grads[n] for n in there])
+    second = dict(zip(there, found[2:], strict=True))
+    return *found[:2], *(second.get(n) for n in range(len(inputs))), None, None, None, None
 
 
 scanned_backward.register_autograd(_second_backward, setup_context=_keep_all)

@@ -7,7 +7,20 @@ import pytest
 import torch
 
 from nas import kernel_bench
-from nas.kernel_bench import CASES, KernelRow, deformable, gate, large_kernel, norm, response, rows, scanning
+from nas.kernel_bench import (
+    CASES,
+    KernelRow,
+    deformable,
+    gate,
+    large_kernel,
+    mixing,
+    norm,
+    response,
+    rows,
+    scanning,
+    scanning_2d,
+    together,
+)
 from nas.published_kernels import REPLKNET
 from ops.kernel import discovered
 from space.errors import NasError
@@ -17,6 +30,9 @@ SMALL = (
     large_kernel(2, 3, 8, (5, 3)),
     deformable(1, 3, 32),
     scanning(1, 4, 9, 2),
+    together(1, 2, 6, (7, 3)),
+    mixing(1, 8, 5),
+    scanning_2d(1, 4, 3, 2),
     norm((2, 16, 3, 3)),
     response((2, 16, 3, 3)),
     gate((2, 16, 3, 3), "gelu"),
@@ -96,7 +112,7 @@ def test_the_cases_are_those_of_the_published_tables_and_of_all_norms_and_gates(
         0.073,
     ]
     assert REPLKNET[32, 31] == (96.7, 734.8)
-    assert set(discovered()) <= {case.case.op for case in CASES}
+    assert {*discovered(), "selective_scan_2d"} <= {case.case.op for case in CASES}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of machines without a GPU")
@@ -115,7 +131,7 @@ def test_the_command_prints_a_table_or_json_and_ends_with_1_if_a_kernel_is_wrong
     monkeypatch.setattr(
         kernel_bench, "rows", lambda cases, device, timer, rounds: real(cases, "cpu", timer, rounds=rounds)
     )
-    monkeypatch.setattr(kernel_bench, "CASES", [_single(case) for case in SMALL[4:]])
+    monkeypatch.setattr(kernel_bench, "CASES", [_single(case) for case in SMALL[7:]])
     ran = nas("bench", "ops", "--device", "cuda", "--rounds", "1")
     assert (ran.code, ran.err) == (0, "")
     assert "layer_norm2d, default: " in ran.out

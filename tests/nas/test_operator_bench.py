@@ -5,7 +5,19 @@ import json
 import pytest
 
 from nas import operator_bench
-from nas.operator_bench import Row, depthwise, peak_macs, rows, sampling, scan, summary
+from nas.operator_bench import (
+    CASES,
+    Row,
+    branches,
+    depthwise,
+    inception,
+    peak_macs,
+    rows,
+    sampling,
+    scan,
+    scan_2d,
+    summary,
+)
 
 SMALL = (
     depthwise((2, 3, 6, 5), (3, 5), dilation=2),
@@ -13,7 +25,14 @@ SMALL = (
     depthwise((1, 4, 7, 7), (3, 3), stride=2),
     scan(2, 4, 9, 3, 2),
     sampling(1, 4, 5, 2, 8),
+    branches((1, 3, 6, 5), (7, 3)),
+    inception((1, 7, 5, 6), 2, 3, 11),
+    scan_2d(1, 4, 3, 2, 3),
 )
+
+
+def test_there_is_a_case_for_each_operator():
+    assert {case.op for case in CASES} == {case.op for case in SMALL}
 
 
 def test_ours_and_every_peer_compute_the_same():
@@ -39,6 +58,8 @@ def test_rows_name_what_was_timed_and_count_only_taps_on_the_map():
     # 3 taps 2 apart on 6 rows meet 2 * 4 + 6 of them; 5 taps on 5 columns 5 + 2 * 3 + 2 * 1
     assert SMALL[0].macs == 3 * 2 * 3 * 14 * 13
     assert depthwise((1, 1, 3, 3), (3, 3)).macs == 3 * 7 * 7
+    assert branches((1, 1, 3, 3), (3, 1)).macs == 3 * (7 * 7 + 3 * 3)
+    assert inception((1, 5, 3, 3), 1, 3, 3).macs == 3 * (7 * 7 + 2 * 3 * 7)
 
 
 def test_the_summary_holds_the_mean_and_the_least_against_each_and_the_best():
