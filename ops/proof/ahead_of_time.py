@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -95,22 +96,31 @@ def digest(configuration: Configuration, target: str) -> str:
 
 def _sources(function: JITFunction[Any], known: dict[str, None]) -> Iterator[str]:
     """Yield the syntax of a kernel and of everything of ours that it uses."""
-    tree, scope = ast.parse(function.src), function.fn.__globals__
+    (syntax, names), scope = _syntax(function.src), function.fn.__globals__
     known[f"{function.fn.__module__}.{function.fn.__name__}"] = None
-    yield ast.dump(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            value = scope.get(node.id)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            value = getattr(scope.get(node.value.id), node.attr, None)
-        else:
-            continue
+    yield syntax
+    for name in names:
+        variable, *attribute = name.split(".")
+        value = scope.get(variable)
+        value = getattr(value, attribute[0], None) if attribute else value
         if isinstance(value, JITFunction):
             named = f"{value.fn.__module__}.{value.fn.__name__}"
             if named not in known and not named.startswith("triton."):
                 yield from _sources(value, known)
         elif value is not None and not isinstance(value, ModuleType) and not callable(value):
-            yield f"{ast.unparse(node)} = {value!r}"
+            yield f"{name} = {value!r}"
+
+
+@lru_cache(maxsize=None)
+def _syntax(source: str) -> tuple[str, tuple[str, ...]]:
+    """Return the syntax of a function and the names in it, those of a module's variables among them."""
+    tree, names = ast.parse(source), list[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            names.append(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names.append(f"{node.value.id}.{node.attr}")
+    return ast.dump(tree), tuple(names)
 
 
 def compiled(configuration: Configuration, target: str) -> Resources:

@@ -134,7 +134,8 @@ class Memory(TorchDispatchMode):
             self._check(kind, argument, offsets)
             addresses[lanes] = (offsets + argument.address).view(np.uint64)
             if self.traffic is not None:
-                self.traffic.see(kind, offsets + argument.address, argument.size)
+                held = argument.writer[offsets // argument.size] == self._program if kind == "load" else None
+                self.traffic.see(kind, offsets + argument.address, argument.size, held)
         return addresses
 
     def _check(self, kind: Kind, argument: Argument, offsets: np.ndarray) -> None:

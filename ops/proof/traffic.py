@@ -17,6 +17,7 @@ class Bytes(NamedTuple):
 
     `requested` is what lanes ask for. `per_program` counts each sector once a program: traffic behind a perfect cache
     in each multiprocessor. `compulsory` counts each sector once a launch: traffic to the memory behind a perfect cache.
+    Such a cache also holds what the program has written: the last two count no load of it.
     """
 
     requested: int
@@ -38,9 +39,11 @@ class Traffic:
         self._program: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
         self._launch: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
 
-    def see(self, kind: Kind, addresses: np.ndarray, size: int) -> None:
-        """Count an access of `size` bytes at each address."""
+    def see(self, kind: Kind, addresses: np.ndarray, size: int, held: np.ndarray | None = None) -> None:
+        """Count an access of `size` bytes at each address; `held` tells which the program itself has written before."""
         self._requested[kind] += addresses.size * size
+        if held is not None:
+            addresses = addresses[~held]
         self._program[kind].append(np.unique(addresses // SECTOR))
 
     def program(self) -> None:

@@ -102,6 +102,16 @@ def test_a_program_that_reads_what_another_writes_is_reported():
         planted.copied[(2,)](x, x, 15, 8, 1, 0)
 
 
+def test_what_a_program_has_written_comes_from_its_cache():
+    with interpreted() as run:
+        x, y = run.guarded(torch.ones(32)), torch.zeros(32)
+        planted.summed_in_place[(2,)](x, y, 8)
+    assert y.tolist() == 2 * (8 * [2.0] + 8 * [1.0])
+    # x is asked for twice; of y a program's cache holds half
+    assert run.traffic.of("load") == (4 * (32 + 32 + 32), 4 * (32 + 16), 4 * (32 + 16))
+    assert run.traffic.of("store") == (4 * (16 + 32), 4 * 32, 4 * 32)
+
+
 def test_sectors_count_once_a_program_and_once_a_launch():
     traffic, places = Traffic(), torch.arange(16).numpy() * 4
     for launch in range(2):
