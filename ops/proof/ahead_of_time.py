@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from functools import lru_cache
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -111,7 +111,7 @@ def _sources(function: JITFunction[Any], known: dict[str, None]) -> Iterator[str
             yield f"{name} = {value!r}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _syntax(source: str) -> tuple[str, tuple[str, ...]]:
     """Return the syntax of a function and the names in it, those of a module's variables among them."""
     tree, names = ast.parse(source), list[str]()
