@@ -10,7 +10,7 @@ from torch import Tensor
 from ops.depthwise_branches.registered import MOST, branches, takes_together
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.depthwise_conv2d.registered import autocast
-from ops.dispatch import Impl, implementation
+from ops.dispatch import DEVICES, Impl, implementation
 
 __all__ = ["depthwise_branches"]
 
@@ -34,14 +34,15 @@ def depthwise_branches(
     steps = [1] * len(weights) if dilations is None else list(dilations)
     if len(steps) != len(weights):
         raise ValueError(f"depthwise_branches: {len(steps)} dilations, allowed: {len(weights)}, one a weight")
-    cast, *kernels = autocast(x, *weights)
-    # whoever asks for Triton gets it for each branch where there is no kernel for all
-    asked = None if impl == "triton" else impl
-    together = implementation(
-        "depthwise_branches", asked, cast, *kernels, kernel=lambda: takes_together(cast, kernels, steps)
-    )
-    if together == "triton":
-        return [out for part in _parts(len(kernels)) for out in branches(cast, kernels[part], steps[part])]
+    if x.device.type in DEVICES:
+        cast, *kernels = autocast(x, *weights)
+        # whoever asks for Triton gets it for each branch where there is no kernel for all
+        asked = None if impl == "triton" else impl
+        together = implementation(
+            "depthwise_branches", asked, cast, *kernels, kernel=lambda: takes_together(cast, kernels, steps)
+        )
+        if together == "triton":
+            return [out for part in _parts(len(kernels)) for out in branches(cast, kernels[part], steps[part])]
     return [depthwise_conv2d(x, weight, dilation=d, impl=impl) for weight, d in zip(weights, steps, strict=True)]
 
 

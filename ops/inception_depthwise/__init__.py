@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ops.depthwise_conv2d import depthwise_conv2d
 from ops.depthwise_conv2d.registered import autocast
-from ops.dispatch import Impl, implementation
+from ops.dispatch import DEVICES, Impl, implementation
 from ops.inception_depthwise.reference import reference
 from ops.inception_depthwise.registered import mix, takes_at_once
 
@@ -37,13 +37,14 @@ def inception_depthwise(
             f"inception_depthwise: weights of {found} and {len(biases)} biases for {x.shape[1]} channels, allowed: "
             "three of as many channels, at most a third each, and none or three"
         )
-    cast, *others = autocast(x, *weights, *biases)
-    kernels, shifts = others[:3], others[3:]
-    # whoever asks for Triton gets it for each group where there is no kernel for all
-    asked = None if impl == "triton" else impl
-    at_once = implementation(
-        "inception_depthwise", asked, cast, *others, kernel=lambda: takes_at_once(cast, kernels, shifts)
-    )
-    if at_once == "triton":
-        return mix(cast, kernels, shifts)
+    if x.device.type in DEVICES:
+        cast, *others = autocast(x, *weights, *biases)
+        kernels, shifts = others[:3], others[3:]
+        # whoever asks for Triton gets it for each group where there is no kernel for all
+        asked = None if impl == "triton" else impl
+        at_once = implementation(
+            "inception_depthwise", asked, cast, *others, kernel=lambda: takes_at_once(cast, kernels, shifts)
+        )
+        if at_once == "triton":
+            return mix(cast, kernels, shifts)
     return reference(x, weights, biases, partial(depthwise_conv2d, impl=impl))

@@ -1,7 +1,8 @@
 """The selective scan's backward pass in Triton, chunk by chunk from the last position to the first.
 
 Of each chunk the states are computed again from those that the forward pass kept, a few positions at a time: first the
-states before each tile go to a scratch, then tiles are taken in reverse with all their states in registers. States are
+states before each tile go to a scratch, then tiles are taken in reverse with all their states in registers. With many
+states the forward pass keeps them before every second chunk alone: there they are many beside the maps. States are
 taken COUNT at a time; between tiles their gradients and those of the rates stand in memory, which holds any number of
 them. B and C are shared by all channels of a group: their gradients are summed over a block, and by the caller over
 blocks.
@@ -35,23 +36,27 @@ from ops.selective_scan.registered import UNIT, Gradients, code, outputs, room, 
 
 @triton.jit
 def _lay_starts(
-    kept, scratch, subs, t, u, u_row, delta, delta_row, added, through_softplus, rates, b, b_state, b_step,
+    kept, scratch, before, subs, t, u, u_row, delta, delta_row, added, through_softplus, rates, b, b_state, b_step,
     channels, states, length, map_width, turn, lane, mine,
     COUNT: tl.constexpr, BLOCK: tl.constexpr, STEPS: tl.constexpr, UNIT: tl.constexpr, ROUTES: tl.constexpr,
 ):  # fmt: skip
-    """Write the states before each tile of a chunk to the scratch [tile][state][BLOCK]."""
+    """Write the states before each tile of a chunk to the scratch [tile][state][BLOCK].
+
+    The states that were kept are those before `before` tiles more, which the first states of the scratch go through.
+    """
     for first in range(0, states, COUNT):
-        h = get(kept + first * channels, channels, lane, mine & (t > 0), COUNT)
+        h = get(kept + first * channels, channels, lane, mine & (t > before * STEPS), COUNT)
         put(scratch + first * BLOCK, BLOCK, tl.arange(0, BLOCK), mine, h, COUNT)
-    for sub in range(subs - 1):
+    for sub in range(-before, subs - 1):
         tile = tile_at(t + sub * STEPS, length, map_width, turn, lane, mine, STEPS, ROUTES)
         us = take(u, u_row, tile, BLOCK, STEPS, UNIT)
         ds = step_sizes(take(delta, delta_row, tile, BLOCK, STEPS, UNIT), added, tile[1], through_softplus, STEPS)
         for first in range(0, states, COUNT):
             rate = scaled(get(rates + first * channels, channels, lane, mine, COUNT), COUNT)
-            h = get(scratch + (sub * states + first) * BLOCK, BLOCK, tl.arange(0, BLOCK), mine, COUNT)
+            found = scratch + (tl.maximum(sub, 0) * states + first) * BLOCK
+            h = get(found, BLOCK, tl.arange(0, BLOCK), mine, COUNT)
             past = states_through(h, rate, us, ds, tile, b, b_state, b_step, first, COUNT, STEPS)
-            after = scratch + ((sub + 1) * states + first) * BLOCK
+            after = scratch + (tl.maximum(sub + 1, 0) * states + first) * BLOCK
             put(after, BLOCK, tl.arange(0, BLOCK), mine, past[STEPS], COUNT)
     tl.debug_barrier()
 
@@ -102,12 +107,13 @@ def _route_back(
     of_skip, of_bias = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
     g, d_rate = get(d_state, channels, lane, mine, COUNT), get(d_rates, channels, lane, mine, COUNT)
     for turned in range(chunks):
-        begin = (chunks - 1 - turned) * save
-        subs = tl.cdiv(tl.minimum(save, length - begin), STEPS)
-        kept = starts + (chunks - 2 - turned).to(tl.int64) * ROUTES * states * channels
+        begin = (chunks - 1 - turned) * SUBS * STEPS
+        subs = tl.minimum(SUBS, tl.cdiv(length - begin, STEPS))
+        kept = starts + (begin // save - 1).to(tl.int64) * ROUTES * states * channels
         _lay_starts(
-            kept, scratch, subs, begin, u, u_row, delta, delta_row, added, through_softplus, rates, b, b_state,
-            b_step, channels, states, length, map_width, turn, lane, mine, COUNT, BLOCK, STEPS, UNIT, ROUTES,
+            kept, scratch, begin % save // STEPS, subs, begin, u, u_row, delta, delta_row, added, through_softplus,
+            rates, b, b_state, b_step, channels, states, length, map_width, turn, lane, mine,
+            COUNT, BLOCK, STEPS, UNIT, ROUTES,
         )  # fmt: skip
         for other in range(subs):
             sub = subs - 1 - other
@@ -160,7 +166,7 @@ def backward_kernel(
     scale: tl.constexpr = UNIT if UNIT > 0 else 1
     length *= scale
     save = save // 4 * 4
-    chunks = tl.cdiv(length, save)
+    chunks, kept = tl.cdiv(length, SUBS * STEPS), tl.cdiv(length, save) - 1
     groups = channels // width
     room = scratch + (image * tl.num_programs(0) + tl.program_id(0)) * SUBS * states * BLOCK
     for route in range(ROUTES):
@@ -171,7 +177,7 @@ def backward_kernel(
             d_out + image * out_image * scale, u + image * u_image * scale, delta + d_at,
             rates + route * states * channels, b + image * b_image + at * b_group,
             c + image * c_image + at * c_group, skip + of, bias + of, z + image * z_image * scale,
-            starts + (image * (chunks - 1) * ROUTES + route) * states * channels, d_u + image * u_image * scale,
+            starts + (image * kept * ROUTES + route) * states * channels, d_u + image * u_image * scale,
             d_delta + d_at, d_z + image * z_image * scale,
             d_told + (((image * ROUTES + route) * groups + group) * blocks + block) * length * states * 2,
             d_state + s_at, d_rates + s_at, d_skip + row, d_bias + row,
@@ -184,7 +190,10 @@ def backward_kernel(
 
 
 BLOCKS = {False: (64, 2), True: (128, 4)}
-"""Channels and warps, by whether there are many states or one; more share what is loaded of B and C."""
+"""Channels and warps, by whether there are many states or one; more share what is loaded of B and C. A thread has one
+channel and no other thread has it: states go through the scratch without a barrier."""
+CHUNKS = {False: 16, True: 64}
+"""Positions of a chunk, whose tiles' states go to the scratch."""
 STEPS = {"channels": 4, "positions": 4, "routes": 2}
 """Positions whose states are in registers; along routes each has an address of its own, which takes registers too."""
 
@@ -206,11 +215,12 @@ def _configured(dtype: torch.dtype, layout: str, many: bool) -> Configuration:
             **dict.fromkeys(("states", *SIZES), "i32"),
         },
         constants={
-            "COUNT": 1, "BLOCK": block, "STEPS": STEPS[layout], "SUBS": save(1 + many) // STEPS[layout],
+            "COUNT": 1, "BLOCK": block, "STEPS": STEPS[layout], "SUBS": CHUNKS[many] // STEPS[layout],
             "UNIT": UNIT if side == "positions" else 0, "ROUTES": 4 if routed else 1, "MANY": many,
         },
         limits=REGISTER_TILED,
         num_warps=warps,
+        wavefronts=warps // 2,  # a thread for each channel: what one reads again it has written itself
         registers=REGISTER_TILED.registers,
         vector_bits=0,  # maps come in wide loads where positions lie side by side, but B and C come number by number
     )  # fmt: skip
@@ -280,15 +290,4 @@ def _moved(dtype: torch.dtype, states: int, layout: str, length: int, guarded: C
     return sum(x.numel() * x.element_size() for x in (*handed, *found))
 
 
-HALF_WITH_MANY_STATES = 2.5
-"""A program writes and reads a scratch of 16 tiles' states for each chunk, which its cache keeps from the memory when
-sequences are long: with 16 states in half precision it comes to as much as all maps together at 128 positions."""
-MOVEMENTS = tuple(
-    Movement(
-        named("backward", *case),
-        partial(_moved, *case),
-        HALF_WITH_MANY_STATES if case[0] != torch.float32 and case[1] > 1 else 1.6,
-        "per_program",
-    )
-    for case in CASES
-)
+MOVEMENTS = tuple(Movement(named("backward", *case), partial(_moved, *case), 1.6, "per_program") for case in CASES)

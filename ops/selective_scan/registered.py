@@ -95,8 +95,8 @@ def called(
 
 
 def save(states: int) -> int:
-    """Return the positions of a chunk, whose states the backward pass computes from one that was kept."""
-    return 16 if states == 1 else 64
+    """Return after how many positions each the states are kept, from which the backward pass computes all others."""
+    return 16 if states == 1 else 128
 
 
 def whole(states: int) -> int:
