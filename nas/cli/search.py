@@ -61,7 +61,7 @@ SamplerOption = Annotated[
         "--sampler",
         metavar="NAME",
         help="Who proposes networks: predictor_guided, tpe, nsga2, regularized_evolution, local_search, random.",
-        show_default="tpe",
+        show_default="predictor_guided",
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of every draw in the search.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ops.depthwise_conv2d.choice import way
@@ -54,5 +55,7 @@ def depthwise_conv2d(
             return spectral(x, weight, bias, dilation)
         case "spectral_gradient":
             return spectral(x, weight, bias, dilation, gradient_only=True)
+        case "channels_last":
+            return reference(x.contiguous(memory_format=torch.channels_last), weight, bias, dilation, stride)
         case _:
             return reference(x, weight, bias, dilation, stride)

@@ -11,7 +11,7 @@ from ops.depthwise_conv2d.registered import takes
 from ops.depthwise_conv2d.small_maps import reachable
 from ops.dispatch import Impl, implementation
 
-Way = Literal["reference", "native", "triton", "small_maps", "spectral", "spectral_gradient"]
+Way = Literal["reference", "channels_last", "native", "triton", "small_maps", "spectral", "spectral_gradient"]
 
 SMALL_MAP = 64
 """Positions up to which a matrix of all pairs of positions is the best that PyTorch's own functions can do."""
@@ -47,7 +47,9 @@ def way(x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: int, stride
     if chosen == "reference" or (plain and not asked):
         return "reference"
     if chosen == "native" and (stride == 1 or dilation == 1):
-        return "native" if asked or _native_pays(x, weight, dilation) else "reference"
+        if asked or _native_pays(x, weight, dilation):
+            return "native"
+        return _plain(x, weight)
     if plain or stride > 1 or torch.compiler.is_compiling() or x.dtype != weight.dtype or not x.is_floating_point():
         return "reference"
     return _by_pytorch(x, weight, dilation)
@@ -71,6 +73,12 @@ def _native_pays(x: Tensor, weight: Tensor, dilation: int) -> bool:
     return taps > few
 
 
+def _plain(x: Tensor, weight: Tensor) -> Way:
+    """Return PyTorch's own convolution: its gradients for channels_last make up for turning a contiguous map."""
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return "reference" if last or not _trains(x, weight) else "channels_last"
+
+
 def _trains(x: Tensor, weight: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
 
@@ -78,7 +86,7 @@ def _trains(x: Tensor, weight: Tensor) -> bool:
 def _by_pytorch(x: Tensor, weight: Tensor, dilation: int) -> Way:
     height, width = x.shape[2:]
     trains = torch.is_grad_enabled() and weight.requires_grad
-    if dilation > 1 or height * width <= SMALL_MAP:
+    if dilation > 1 or (height * width <= SMALL_MAP and weight[0, 0].numel() > FEWEST_TAPS):
         return "small_maps" if trains else "reference"
     tall, wide = reachable(weight, height, width).shape[2:]
     last = not x.is_contiguous()
@@ -86,4 +94,4 @@ def _by_pytorch(x: Tensor, weight: Tensor, dilation: int) -> Way:
         return "reference"
     if (min(tall, wide) > LARGEST_DIRECT and not last) or (trains and tall * wide * height * width >= HUGE):
         return "spectral"
-    return "spectral_gradient" if trains and tall * wide >= MANY_TAPS[last] else "reference"
+    return "spectral_gradient" if trains and tall * wide >= MANY_TAPS[last] else _plain(x, weight)

@@ -111,3 +111,31 @@ def test_asked_for_triton_a_map_in_channels_last_gets_a_kernel_for_each_branch()
             assert "nas_ops_depthwise_conv2d_triton" in type(out.grad_fn).__name__
     with pytest.raises(ValueError, match=r"^depthwise_conv2d: impl 'triton' for torch\.float32 on cpu, allowed"):
         depthwise_branches(torch.ones(1, 8, 9, 9), [torch.ones(8, 1, 3, 3)] * 2, impl="triton")
+
+
+def test_compiled_without_a_break_and_exported_as_plain_convolutions():
+    x, weights, grads = _inputs((1, 2, 3, 4), [(3, 5), (3, 3)], torch.float32)
+    leaves = [each.requires_grad_() for each in (x, *weights)]
+    compiled = torch.compile(lambda x, *taps: branches(x, list(taps), [1, 2]), fullgraph=True, backend="aot_eager")
+    outs = compiled(*leaves)
+    found = (*outs, *torch.autograd.grad(outs, leaves, grads))
+    assert max(_errors(found, _law(x, weights, grads, [1, 2]))) < 1e-6
+
+    class Net(torch.nn.Module):
+        def forward(self, x, first, second):
+            return depthwise_branches(x, [first, second], dilations=[1, 2])
+
+    program = torch.export.export(Net(), (x, *weights), dynamic_shapes=({2: torch.export.Dim("rows")}, None, None))
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert [name for name in called if "sym" not in name] == 2 * ["aten.conv2d.default"]
+    taller = torch.randn(1, 2, 7, 4)
+    assert (
+        max(_errors(program.module()(taller, *weights), depthwise_branches(taller, weights, dilations=[1, 2]))) < 1e-6
+    )
+
+
+def test_under_autocast_a_gpu_convolves_in_its_dtype(monkeypatch):
+    with FakeTensorMode():
+        x, weight = torch.empty(2, 8, 5, 6, device="cuda"), torch.empty(8, 1, 3, 3, device="cuda")
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: kind == "cuda")
+        assert {out.dtype for out in depthwise_branches(x, [weight, weight])} == {torch.float16}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ops.depthwise_conv2d import depthwise_conv2d
+from ops.depthwise_conv2d.choice import way
 from ops.depthwise_conv2d.reference import reference
 from ops.depthwise_conv2d.small_maps import reachable, small_maps
 from ops.depthwise_conv2d.spectral import spectral
@@ -32,8 +33,8 @@ def test_output_and_gradients_equal_the_reference(shape, kernel, layout):
     weight = torch.randn(3, 1, *kernel, generator=generator, dtype=torch.float64)
     bias = torch.randn(3, generator=generator, dtype=torch.float64)
     law = _gradients(reference, x, weight, bias)
-    for way in (small_maps, spectral, partial(spectral, gradient_only=True)):
-        for mine, expected in zip(_gradients(way, x, weight, bias), law, strict=True):
+    for each in (small_maps, spectral, partial(spectral, gradient_only=True)):
+        for mine, expected in zip(_gradients(each, x, weight, bias), law, strict=True):
             torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -95,3 +96,16 @@ def test_dilations_and_strides_below_one_are_refused():
     for name in ("dilation", "stride"):
         with pytest.raises(ValueError, match=f"depthwise_conv2d: {name} 0, allowed: 1 or more"):
             depthwise_conv2d(torch.randn(1, 3, 8, 8), torch.randn(3, 1, 3, 3), **{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked"), [((2, 3, 14, 14), None), ((2, 3, 14, 14), "pytorch"), ((2, 3, 9, 20), None)]
+)
+def test_a_contiguous_map_is_trained_in_channels_last(shape, asked):
+    x, weight = torch.randn(shape, requires_grad=True), torch.randn(3, 1, 3, 3, requires_grad=True)
+    turned = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    assert way(x, weight, None, dilation=1, stride=1, asked=asked) == "channels_last"
+    assert way(turned, weight, None, dilation=1, stride=1, asked=asked) == "reference"
+    ours, law = (_gradients(f, x, weight, torch.zeros(3)) for f in (depthwise_conv2d, reference))
+    for mine, theirs in zip(ours, law, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)

@@ -174,3 +174,12 @@ def test_gradients_of_gradients_are_those_of_the_reference():
 
     exact = second(reference, [each.double() for each in inputs])
     assert max(_errors(second(convolve, inputs), exact)) < 1e-5
+
+
+def test_compiled_without_a_break():
+    inputs = _inputs((1, 2, 3, 4), (3, 3), torch.float32, "contiguous")
+    leaves = [each.requires_grad_() for each in inputs[:3]]
+    compiled = torch.compile(lambda *tensors: convolve(*tensors, 1) * 2, fullgraph=True, backend="aot_eager")
+    out = compiled(*leaves)
+    exact = _law(*inputs[:3], 2 * inputs[3], 1)
+    assert max(_errors((out / 2, *torch.autograd.grad(out, leaves, inputs[3])), exact)) < 1e-6

@@ -156,7 +156,7 @@ def test_the_way_follows_device_dtype_and_what_is_asked(monkeypatch):
     x, weight = torch.randn(2, 3, 40, 40), torch.randn(3, 1, 31, 31)
     small = torch.randn(3, 1, 3, 3, requires_grad=True)
     assert taken(x, weight) == taken(x, small, dilation=2) == taken(torch.empty(2, 3, 450, 450), small) == "native"
-    assert taken(x, small) == taken(_laid(x, "channels last"), small) == "reference", "PyTorch's own is as fast there"
+    assert taken(_laid(x, "channels last"), small) == "reference", "PyTorch's own is as fast there"
     assert taken(x, small.detach()) == "reference", "a forward pass of few taps"
     strip = torch.randn(3, 1, 51, 5)
     assert taken(_laid(x[:, :, :14, :14], "channels last"), strip) == "reference", "and of strips on small maps"
@@ -171,7 +171,7 @@ def test_the_way_follows_device_dtype_and_what_is_asked(monkeypatch):
     assert taken(x, weight) == taken(x, weight.requires_grad_()) == "spectral"
     assert taken(torch.randn(2, 3, 4, 4), weight) == "small_maps"
     assert taken(x, torch.randn(3, 1, 7, 7).requires_grad_()) == "spectral_gradient"
-    assert taken(x, small) == taken(x, small, stride=2) == "reference"
+    assert taken(_laid(x, "channels last"), small) == taken(x, small, stride=2) == "reference"
     assert taken(x.to("meta"), weight.to("meta")) == taken(x.half(), weight.half()) == "reference"
     for asked, dilation, stride in product(("reference", "pytorch", "native"), (1, 3), (1, 2)):
         out = depthwise_conv2d(x, weight, dilation=dilation, stride=stride, impl=asked)

@@ -96,3 +96,34 @@ def test_on_a_gpu_a_contiguous_map_is_one_launch():
         assert (out.shape, out.stride(), out.device) == (x.shape, x.stride(), x.device)
         last = inception_depthwise(x.contiguous(memory_format=torch.channels_last), weights)
         assert "Cat" in type(last.grad_fn).__name__
+
+
+def test_compiled_without_a_break_and_exported_as_plain_convolutions():
+    x, weights, biases, grad = _inputs((1, 4, 3, 4), 1, 3, 5, torch.float32)
+    leaves = [each.requires_grad_() for each in (x, *weights, *biases)]
+    compiled = torch.compile(
+        lambda x, *others: mix(x, list(others[:3]), list(others[3:])), fullgraph=True, backend="aot_eager"
+    )
+    out = compiled(*leaves)
+    found = (out, *torch.autograd.grad(out, leaves, grad))
+    assert max(_errors(found, _law(x, weights, biases, grad))) < 1e-6
+
+    class Net(torch.nn.Module):
+        def forward(self, x, weights, biases):
+            return inception_depthwise(x, weights, biases)
+
+    rows = {2: torch.export.Dim("rows")}
+    program = torch.export.export(Net(), (x, weights, biases), dynamic_shapes=(rows, [None] * 3, [None] * 3))
+    called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert {"aten.conv2d.default", "aten.cat.default"} <= called
+    assert all(name.startswith(("aten.", "<built-in function")) for name in called)
+    taller = torch.randn(1, 4, 9, 4)
+    assert max(_errors([program.module()(taller, weights, biases)], [reference(taller, weights, biases)])) < 1e-6
+
+
+def test_under_autocast_a_gpu_mixes_in_its_dtype(monkeypatch):
+    with FakeTensorMode():
+        x = torch.empty(2, 8, 5, 6, device="cuda")
+        weights = [torch.empty(2, 1, *side, device="cuda") for side in ((3, 3), (1, 11), (11, 1))]
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: kind == "cuda")
+        assert inception_depthwise(x, weights).dtype == torch.float16

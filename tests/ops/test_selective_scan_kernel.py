@@ -235,3 +235,25 @@ def test_what_cannot_be_scanned_along_routes_is_refused():
         selective_scan_2d(x, torch.ones(1, 4, 6, 3, 3), weight, rates)
     with pytest.raises(ValueError, match=r"^selective_scan_2d: A is complex, allowed: real$"):
         selective_scan_2d(x, told, weight, rates.to(torch.complex64))
+
+
+def test_the_map_s_scan_is_exported_for_any_batch_and_known_on_meta():
+    x, told, weight, rates = (
+        torch.randn(2, 3, 2, 4),
+        torch.randn(2, 4, 4, 2, 4),
+        torch.randn(4, 3, 2),
+        -torch.rand(12, 1),
+    )
+
+    class Net(torch.nn.Module):
+        def forward(self, x, told):
+            return selective_scan_2d(x, told, weight, rates, delta_softplus=True)
+
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(Net(), (x, told), dynamic_shapes=(batch, batch))
+    called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not any("nas_ops" in name for name in called)
+    more = torch.cat((x, x)), torch.cat((told, told))
+    torch.testing.assert_close(program.module()(*more), Net()(*more), rtol=1e-5, atol=1e-5)
+    meta = (each.to("meta") for each in (x, told, weight, rates))
+    assert selective_scan_2d(*meta).shape == x.shape

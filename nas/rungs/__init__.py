@@ -1,0 +1,29 @@
+"""Rung rules by name: each module of this package holds one, as `RULE`; its name is the module's.
+
+`RULE` makes the rule from its reduction factor: one of so many trials goes on from each rung.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+from nas.rung_rule import Rung, RungRule, Standing
+from space.errors import NasError, nearest
+
+__all__ = ["Rung", "RungRule", "Standing", "rung_rule", "rung_rule_names"]
+
+
+def rung_rule_names() -> list[str]:
+    """Return the names of all rung rules, without importing them."""
+    return sorted(info.name for info in pkgutil.iter_modules(__path__))
+
+
+def rung_rule(name: str) -> Callable[[int], RungRule]:
+    """Return what makes the rule of this name from a reduction factor. Raises NasError naming the nearest."""
+    known = rung_rule_names()
+    if name not in known:
+        raise NasError(f"fidelity: {name!r} is unknown, known: {', '.join(known)}{nearest(name, known)}")
+    found: Callable[[int], RungRule] = importlib.import_module(f"nas.rungs.{name}").RULE
+    return found
