@@ -27,14 +27,14 @@ CASES = (
     (1, 3, 4, 2, 3, "positions", "", 1),
     (1, 2, 4, 16, 1, "positions", "", 1),
     (1, 8, 6, 1, 1, "channels", "cross", 3),
-    (2, 2, 4, 1, 2, "positions", "rotation", 2),
+    (1, 2, 4, 1, 2, "positions", "rotation", 2),
     (1, 2, 3, 3, 1, "channels", "bidirectional", 3),
     (1, 1, 2, 5, 1, "channels", "unidirectional", 1),
     (1, 1, 1, 1, 1, "positions", "cross", 1),
 )
 LONG = (
     (1, 1, 193, 2, 1, "channels", "", 1),
-    (1, 2, 36, 1, 1, "positions", "", 1),
+    (1, 7, 36, 1, 1, "positions", "", 1),
     (1, 2, 21, 1, 1, "channels", "cross", 7),
 )
 
