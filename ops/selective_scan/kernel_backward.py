@@ -98,9 +98,8 @@ def _states_back(
 def _route_back(
     d_out, u, delta, rates, b, c, skip, bias, z, starts, d_u, d_delta, d_z, d_told, d_state, d_rates, d_skip, d_bias,
     scratch, lane, mine, route, chunks, channels, states, length, map_width, turn, through_softplus, gated, save,
-    u_row, delta_row, z_row, out_row, b_state, b_step, c_state, c_step,
-    COUNT: tl.constexpr, BLOCK: tl.constexpr, STEPS: tl.constexpr, SUBS: tl.constexpr, UNIT: tl.constexpr,
-    ROUTES: tl.constexpr, MANY: tl.constexpr,
+    u_row, delta_row, z_row, out_row, b_state, b_step, c_state, c_step, COUNT: tl.constexpr, BLOCK: tl.constexpr,
+    STEPS: tl.constexpr, SUBS: tl.constexpr, UNIT: tl.constexpr, ROUTES: tl.constexpr, MANY: tl.constexpr,
 ):  # fmt: skip
     """Go back along one route; all pointers are those of its image, route and group."""
     through, added = tl.load(skip + lane, mask=mine, other=0.0), tl.load(bias + lane, mask=mine, other=0.0)
