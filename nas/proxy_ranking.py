@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.macs_bands import macs_bands
 from nas.proxy_scores import LEAST, Array, Population, ProxyScores
 from nas.quantities import short
 from nas.rank_correlation import Interval, kendall, spearman
@@ -95,9 +96,8 @@ def _bands(macs: Array, count: int) -> list[tuple[str, NDArray[np.bool_]]]:
     if count < 2:
         return []
     found: list[tuple[str, NDArray[np.bool_]]] = []
-    for part in np.array_split(np.argsort(macs, kind="stable"), count):
-        if len(part):
-            inside = np.zeros(len(macs), dtype=bool)
-            inside[part] = True
-            found.append((f"{short(float(macs[part[0]]))} to {short(float(macs[part[-1]]))}", inside))
+    for part in macs_bands(macs, count):
+        inside = np.zeros(len(macs), dtype=bool)
+        inside[part] = True
+        found.append((f"{short(float(macs[part[0]]))} to {short(float(macs[part[-1]]))}", inside))
     return found
