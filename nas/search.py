@@ -32,7 +32,7 @@ from space import DesignSpace
 from trials.rows import StudyRow
 from trials.store import Store
 
-__all__ = ["Result", "SearchError", "executor_for", "resume_search", "run_search"]
+__all__ = ["Result", "SearchError", "executor_for", "gpu_share", "proposer_for", "resume_search", "run_search"]
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,16 @@ def executor_for(settings: SearchSettings, *, inline: bool = False, ray_address:
     """
     if inline:
         return Inline()
-    gpus = 0.0
-    if (settings.device or default_device()).startswith("cuda"):
-        import torch
+    return RayPool(settings.workers, threads=settings.threads, gpus=gpu_share(settings), address=ray_address)
 
-        gpus = min(1.0, int(10_000 * torch.cuda.device_count() / settings.workers) / 10_000)
-    return RayPool(settings.workers, threads=settings.threads, gpus=gpus, address=ray_address)
+
+def gpu_share(settings: SearchSettings) -> float:
+    """Return the share of a GPU that each worker has: even ones where they train on GPUs, else 0."""
+    if not (settings.device or default_device()).startswith("cuda"):
+        return 0.0
+    import torch
+
+    return min(1.0, int(10_000 * torch.cuda.device_count() / settings.workers) / 10_000)
 
 
 def run_search(
@@ -181,7 +185,8 @@ def _run(store: Store, stage: Stage, workers: _Workers, emit: Listener) -> Resul
         starts = [*stage.starts, *warm_starts(settings)]
         begins = settings.start_from_store and not store.summary(study.name).trials
         notices = [adopt(store, study, prepared)] if begins else []
-        driver = _driver(store, study, prepared, starts, executor, emit)
+        proposer = proposer_for(prepared, starts, emit)
+        driver = Driver(store, study, settings, prepared.size, proposer, executor, emit)
         emit(_started(store, settings, driver, executor, resumed=resumed))
         notices += [start.notice for start in starts if not resumed and start.notice]
         for text in (*prepared.notices, *notices):
@@ -239,21 +244,15 @@ def _warmed(store: Store, stage: Stage, workers: _Workers, emit: Listener) -> Pr
     return replace(prepared, settings=settings)
 
 
-def _driver(
-    store: Store,
-    study: StudyRow,
-    prepared: Preparation,
-    starts: list[StartPoint],
-    executor: Executor,
-    emit: Listener,
-) -> Driver:
+def proposer_for(prepared: Preparation, starts: list[StartPoint], emit: Listener) -> Proposer:
+    """Return who proposes the points of a search, knowing no trial yet."""
     settings = prepared.settings
     chosen = sampler(settings.sampler)
     known = point_costs(prepared.admission, settings.objectives)
     if settings.features:
         known = scored_costs(known, prepared, emit)
     suggestions = Suggestions(prepared.space, chosen, settings.objectives, settings.limits, settings.seed, known)
-    proposer = Proposer(
+    return Proposer(
         suggestions,
         prepared.admission,
         starts,
@@ -262,7 +261,6 @@ def _driver(
         budget=settings.budget,
         seed=settings.seed,
     )
-    return Driver(store, study, settings, prepared.size, proposer, executor, emit)
 
 
 def _started(store: Store, settings: SearchSettings, driver: Driver, executor: Executor, *, resumed: bool) -> Started:
