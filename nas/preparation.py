@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.admission import Admission
+from nas.fidelity import NONE
 from nas.fitted_space import FittedSpace
 from nas.latency_limit import LatencyLimit
 from nas.objective import COUNTED, ObjectiveError
@@ -54,6 +55,9 @@ def prepare(settings: SearchSettings, design: DesignSpace) -> Preparation:
     data = load_data(settings.data, seed=settings.data_seed)
     evaluators = settings.evaluators or _evaluators(settings)
     _check_measured(settings, evaluators)
+    if settings.fidelity.rule != NONE and not any(each.staged for each in evaluators):
+        kinds = ", ".join(each.kind for each in evaluators)
+        raise NasError(f"fidelity {settings.fidelity}: {kinds} has no epochs to stop at, allowed: {NONE}")
     recipe = (settings.recipe or PROXY_RECIPE).model_copy(update={"epochs": settings.epochs} if settings.epochs else {})
     recipe = recipe.for_data(len(data.train))
     space = FittedSpace(design, classes=len(data.classes), in_channels=data.channels)
