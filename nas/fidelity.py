@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -109,7 +110,7 @@ def _ladder(rungs: list[Rung]) -> tuple[Rung, ...]:
     if not rungs:
         return ()
     ordered = sorted(rungs, key=lambda rung: rung.epochs)
-    for lower, upper in zip(ordered, ordered[1:], strict=False):
+    for lower, upper in pairwise(ordered):
         if lower.epochs == upper.epochs:
             raise NasError(f"rung 'epochs={lower.epochs:g}': stands twice, allowed: once")
     last = ordered[-1]

@@ -60,7 +60,7 @@ class StudySummary:
     adopted: int = 0
     """Complete trials that the study began with, taken over from other studies."""
     waiting: int = 0
-    """Queued trials that have been begun: they wait at a rung, or were interrupted."""
+    """Queued trials that have been begun: they wait at a rung, or for another attempt."""
 
     @property
     def trained(self) -> int:

@@ -158,6 +158,7 @@ def _study_json(summary: StudySummary) -> dict[str, Any]:
         "trained": summary.trained,
         "adopted": summary.adopted,
         "budget": summary.budget,
+        "waiting": summary.waiting,
         "counts": dict(summary.counts),
         "created": moment(summary.created),
         "started": moment(summary.started),

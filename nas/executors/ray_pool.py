@@ -22,7 +22,7 @@ START_SECONDS = 180.0
 DEATHS_AT_START = 3
 """So many workers in a row may die before they are up."""
 OBJECT_STORE_BYTES = 80 * 2**20
-"""Near the least Ray takes: short JSON travels, and a checkpoint at a time, which Ray keeps on disk where it is larger."""
+"""Near the least Ray takes: short JSON travels, and checkpoints, which Ray lays on disk where they are larger."""
 _MARK = "nas-ray-"
 
 

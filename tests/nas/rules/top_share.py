@@ -1,4 +1,4 @@
-"""A rung rule for tests: the best share of a rung in the first objective goes on; stops at a ninth, a third, the end."""
+"""A rung rule for tests: the best share of a rung in the first objective goes on; stops at 1/9 and 1/3."""
 
 from __future__ import annotations
 
