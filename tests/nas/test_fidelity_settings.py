@@ -38,13 +38,13 @@ def test_studies_from_before_have_no_rungs() -> None:
 @pytest.mark.parametrize(
     ("text", "rungs", "words"),
     [
-        ("top_shore", (), "fidelity: 'top_shore' is unknown, known: by_lot, none, .*; nearest is 'top_share'"),
+        ("top_shore", (), "fidelity: 'top_shore' is unknown, known: by_lot, none, .*; did you mean 'top_share'"),
         ("top_share:1", (), "fidelity 'top_share:1': reduction '1', allowed: 2 to 100, as in 'top_share:3'"),
         ("top_share:", (), "reduction '', allowed: 2 to 100"),
         ("top_share:two", (), "reduction 'two'"),
         ("none:3", (), "fidelity 'none:3': fidelity none has no rungs, allowed: "),
         ("none", ("epochs=0.5",), "rung 'epochs=0.5': fidelity none has no rungs"),
-        ("top_share", ("epoch=0.5",), "rung 'epoch=0.5': 'epoch=0.5', allowed: .*nearest is 'epochs'"),
+        ("top_share", ("epoch=0.5",), "rung 'epoch=0.5': 'epoch=0.5', allowed: .*did you mean 'epochs'"),
         ("top_share", ("epochs=0",), "epochs is '0', allowed: above 0 and up to 1"),
         ("top_share", ("epochs=nan",), "epochs is 'nan'"),
         ("top_share", ("epochs=0.5,epochs=0.6",), "epochs stands twice"),
@@ -72,11 +72,11 @@ def test_rungs_of_ones_own_take_the_place_of_the_rule_s_and_end_with_the_trainin
 
 def test_the_command_line_refuses_before_a_store_is_made(refused: Callable[..., str], tmp_path: Path) -> None:
     words = ["search", "--space", "tiny", "--budget", 2, "--store", tmp_path / "a.db", "--inline"]
-    assert "nearest is 'top_share'" in refused(*words, "--fidelity", "top_shares")
+    assert "did you mean 'top_share'" in refused(*words, "--fidelity", "top_shares")
     assert "fidelity none has no rungs" in refused(*words, "--rung", "epochs=0.5")
+    assert not (tmp_path / "a.db").exists()
     costs = ["--objective", "params:min", "--objective", "latency_ms:min", "--objective", "naswot:max"]
     assert "has no epochs to stop at, allowed: none" in refused(*words, "--fidelity", "top_share", *costs)
-    assert not (tmp_path / "a.db").exists()
 
 
 def test_estimates_add_what_others_have_gained_from_there() -> None:
