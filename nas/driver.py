@@ -287,8 +287,10 @@ class Driver:
     def _rest(self, flight: Flight, checkpoint: bytes | None) -> None:
         """Let a trial wait at a rung; the sampler hears of it at its first one."""
         row, values, seconds, first = flight.row, flight.values(), flight.seconds(), not flight.rungs
-        self._ladder.rest(flight, checkpoint)
+        told = self._ladder.rest(flight, checkpoint)
         self._move(flight, "queued")
+        if told:
+            self._emit(Notice(told))
         if first:
             self._proposer.suggestions.tell(flight.proposal, values)
             self._proposer.fast_enough(row)

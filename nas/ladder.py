@@ -40,6 +40,7 @@ class Ladder:
         learnt = {metric for each in self._evaluators for metric in each.metrics}
         self.estimates = Estimates(len(self.stops), learnt)
         self._checkpoints = TrialCheckpoints(store.root, study.name)
+        self._told = False
 
     @property
     def waiting(self) -> tuple[int, ...]:
@@ -96,8 +97,11 @@ class Ladder:
         """Tell whether a trial whose job has ended well has come to a rung, and not to its end."""
         return flight.goal is not None and flight.goal + 1 < len(self.stops)
 
-    def rest(self, flight: Flight, checkpoint: bytes | None) -> None:
-        """Store that a trial has come to a rung, where it waits from now on. Raises NasError, StoreError."""
+    def rest(self, flight: Flight, checkpoint: bytes | None) -> str | None:
+        """Store that a trial has come to a rung, where it waits from now on; return what is to be told of it.
+
+        Raises:  NasError, StoreError where that cannot be written.
+        """
         row, epoch, values = flight.row, self.stops[len(flight.rungs)].epoch, flight.values()
         sha256 = None if checkpoint is None else self._checkpoints.put(row.number, epoch, checkpoint)
         flight.rest(epoch, self.staged, sha256)
@@ -105,6 +109,13 @@ class Ladder:
         self._checkpoints.remove(row.number, keep=epoch)
         self._stand(row, len(flight.rungs) - 1, values)
         self._waiting[row.number] = flight
+        if checkpoint is None or self._told:
+            return None
+        self._told = True
+        return (
+            f"trials that wait at a rung keep their checkpoints in {self._checkpoints.folder} until they are over: "
+            f"trial {row.number} {len(checkpoint) / 1e6:,.1f} MB, {self._settings.budget:,} trials at the most"
+        )
 
     def promoted(self) -> Flight | None:
         """Take the best trial that may go on from the highest rung that has one; None where nobody may."""

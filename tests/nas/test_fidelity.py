@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import pytest
 
-import nas.rungs
 from nas.events import EpochReported, Event, Notice, RungReached, Started, TrialFinished, TrialStarted
 from nas.executors import EpochDone, Inline, JobDone, JobFailed, Report, WorkerLost
 from nas.executors.work import perform_stretch
@@ -24,14 +23,8 @@ from trials.rows import TrialRow
 from trials.store import Store
 from trials.training import PROXY_RECIPE
 
-RULES = Path(__file__).parent / "rules"
+pytestmark = pytest.mark.usefixtures("toy_rules")
 QUICK = PROXY_RECIPE.model_copy(update={"epochs": 9, "epoch_images": 64, "validation_images": 60})
-
-
-@pytest.fixture(autouse=True)
-def rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the rules of these tests be known by name."""
-    monkeypatch.setattr(nas.rungs, "__path__", [*nas.rungs.__path__, str(RULES)])
 
 
 @pytest.fixture

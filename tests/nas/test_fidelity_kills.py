@@ -20,6 +20,7 @@ from nas.trial_checkpoints import TrialCheckpoints
 from trials.evaluators.surrogate import Surrogate
 from trials.store import Store
 
+pytestmark = pytest.mark.usefixtures("toy_rules")
 RULES = Path(__file__).parent / "rules"
 SCRIPT = """
 import os, signal, sys
@@ -49,11 +50,6 @@ with Store.open(path) as store:
                                        train_as="full", fidelity="top_share", sampler="tpe")
         run_search(store, settings, executor=Inline(), on_event=listen)
 """
-
-
-@pytest.fixture(autouse=True)
-def rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nas.rungs, "__path__", [*nas.rungs.__path__, str(RULES)])
 
 
 def settings(study: str) -> SearchSettings:

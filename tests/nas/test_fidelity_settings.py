@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import nas.rungs
 from nas.estimates import Estimates
 from nas.fidelity import Fidelity, Stop, parse_rung
 from nas.rung_rule import Rung
@@ -15,12 +14,7 @@ from nas.settings import SearchSettings
 from nas.trial_checkpoints import TrialCheckpoints
 from space.errors import NasError
 
-RULES = Path(__file__).parent / "rules"
-
-
-@pytest.fixture(autouse=True)
-def rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nas.rungs, "__path__", [*nas.rungs.__path__, str(RULES)])
+pytestmark = pytest.mark.usefixtures("toy_rules")
 
 
 @pytest.mark.parametrize("text", ["none", "top_share:3", "by_lot:7"])

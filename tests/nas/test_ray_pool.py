@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import nas.rungs
 from nas.events import Event, Notice, TrialFinished, TrialStarted
 from nas.executors import EpochDone, ExecutorError, Inline, JobDone, JobFailed, RayPool, Report, WorkerLost
 from nas.search import run_search
@@ -126,10 +125,8 @@ def test_a_search_survives_the_death_of_a_worker(pool: RayPool, tmp_path: Path) 
     assert all(row.epochs == 3 for row in rows if row.state == "complete")
 
 
-def test_checkpoints_go_to_other_workers_and_outlive_them(
-    pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(nas.rungs, "__path__", [*nas.rungs.__path__, str(Path(__file__).parent / "rules")])
+@pytest.mark.usefixtures("toy_rules")
+def test_checkpoints_go_to_other_workers_and_outlive_them(pool: RayPool, tmp_path: Path) -> None:
     recipe = PROXY_RECIPE.model_copy(update={"epochs": 9, "epoch_images": 64, "validation_images": 60})
     asked = {"space": "tiny", "budget": 8, "recipe": recipe, "train_as": "full", "sampler": "random", "repeat": True}
     victims: list[int] = []

@@ -99,13 +99,17 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Return all that the next epoch depends on; random states follow from the seed and the epoch."""
+        kept = self._kept
+        if kept is not None and kept["epoch"] == self.epoch:
+            # the weights as they stand, which a file then holds once
+            kept = kept | {"weights": self._judged.state_dict()}
         return {
             "epoch": self.epoch,
             "model": self._model.state_dict(),
             "ema": self._ema.module.state_dict() if self._ema else None,
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "kept": self._kept,
+            "kept": kept,
             "resolution": self._data.resolution,
         } | ({"masks": self._sparse.masks} if self._sparse else {})
 
