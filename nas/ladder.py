@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from nas.estimates import Estimates
+from nas.fidelity import Stop
 from nas.flight import Flight, next_evaluators
 from nas.front import values_of
 from nas.objective import vector
@@ -32,7 +33,7 @@ class Ladder:
         self._evaluators = [each for each in settings.evaluators if each.staged]
         self.staged = {each.kind for each in self._evaluators}
         epochs = settings.recipe.epochs if settings.recipe else None
-        self.stops = settings.fidelity.stops(epochs) if epochs and self.staged else ()
+        self.stops: Sequence[Stop] = settings.fidelity.stops(epochs) if epochs and self.staged else ()
         self._rule = settings.fidelity.make()
         self._standings: list[dict[int, Standing]] = [{} for _ in self.stops[1:]]
         self._ripe: dict[int, Sequence[int]] = {}

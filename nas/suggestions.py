@@ -160,8 +160,6 @@ class Suggestions:
         values: Sequence[float] | None = None
         constraints: dict[str, float] | None = None
         known = values_of(row)
-        if row.rungs and row.state != "complete":
-            known |= row.rungs[-1]["values"]
         if row.state in ("complete", "stopped") or row.rungs:
             values = vector(self.objectives, known)
             constraints = {"limits": violation(self.limits, known)} if self.limits and values else None

@@ -138,6 +138,13 @@ class TrialRow:
         return found
 
     @property
+    def readings(self) -> dict[str, float]:
+        """Its measured values; of one that was not trained to its end, those at its last rung."""
+        return (
+            dict(self.values) if self.state == "complete" or not self.rungs else self.rungs[-1]["values"] | self.values
+        )
+
+    @property
     def waiting(self) -> bool:
         """Whether it has reached a rung and waits there; `reason` says at which."""
         return self.state == "queued" and bool(self.rungs) and self.reason is not None
