@@ -55,9 +55,6 @@ def prepare(settings: SearchSettings, design: DesignSpace) -> Preparation:
     data = load_data(settings.data, seed=settings.data_seed)
     evaluators = settings.evaluators or _evaluators(settings)
     _check_measured(settings, evaluators)
-    if settings.fidelity.rule != NONE and not any(each.staged for each in evaluators):
-        kinds = ", ".join(each.kind for each in evaluators)
-        raise NasError(f"fidelity {settings.fidelity}: {kinds} has no epochs to stop at, allowed: {NONE}")
     recipe = (settings.recipe or PROXY_RECIPE).model_copy(update={"epochs": settings.epochs} if settings.epochs else {})
     recipe = recipe.for_data(len(data.train))
     space = FittedSpace(design, classes=len(data.classes), in_channels=data.channels)
@@ -156,6 +153,9 @@ def _evaluators(settings: SearchSettings) -> tuple[Evaluator, ...]:
 
 
 def _check_measured(settings: SearchSettings, evaluators: tuple[Evaluator, ...]) -> None:
+    if settings.fidelity.rule != NONE and not any(each.staged for each in evaluators):
+        kinds = ", ".join(each.kind for each in evaluators)
+        raise NasError(f"fidelity {settings.fidelity}: {kinds} has no epochs to stop at, allowed: {NONE}")
     measured = {*COUNTED, *(metric for each in evaluators for metric in each.metrics)}
     for each in (*settings.objectives, *settings.limits):
         if each.metric not in measured:

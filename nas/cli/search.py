@@ -16,7 +16,6 @@ from nas.cli.watch import Place, show_search
 if TYPE_CHECKING:
     from nas.fidelity import Fidelity
     from nas.follow_up import FollowUp
-    from space import DesignSpace
     from trials.store import Store
 
 SpaceOption = Annotated[
@@ -233,9 +232,7 @@ def search(
     Points that repeat an earlier one or break a limit are rejected before any training. Everything is stored as it
     happens: after Ctrl-C, a crash or a reboot, nas resume STUDY goes on where it stopped.
     """
-    from space import DesignSpace
-
-    proxy = _proxy(DesignSpace.load(space), train_as, proxy_width, proxy_depth, proxy_resolution)
+    proxy = _proxy(space, train_as, proxy_width, proxy_depth, proxy_resolution)
     levels = _fidelity(fidelity, rung)
     chosen = {"sampler": sampler, "fidelity": levels, "train_as": train_as, "proxy": proxy, "warm_start": warm_start}
     values: dict[str, Any] = {
@@ -304,11 +301,12 @@ def _fresh(space: str, opened: Store) -> str:
 
 
 def _proxy(
-    design: DesignSpace, train_as: str | None, width: float | None, depth: float | None, pixels: int | None
+    space: str, train_as: str | None, width: float | None, depth: float | None, pixels: int | None
 ) -> dict[str, Any] | None:
     """Return the factors of the twin where the line gives any: those, the rest as in the space or by default."""
-    from space import NasError, Proxy
+    from space import DesignSpace, NasError, Proxy
 
+    design = DesignSpace.load(space)
     given = {key: v for key, v in (("width", width), ("depth", depth), ("resolution", pixels)) if v is not None}
     if not given:
         return None
