@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from trials import writing
 from trials.rows import RUNGS, StoreError
@@ -28,6 +28,18 @@ class Pausing(Sharing):
             row = writing.claim(connection, trial_id, self._leases)
             if row.state != "running":
                 raise StoreError(f"{row.label}: {row.state}, only a running trial can wait at a rung")
-            extra = connection.execute(select(trial.c.extra).where(trial.c.id == trial_id)).scalar_one()
-            extra = {**extra, RUNGS: list(rungs)}
+            extra = {**_extra(connection, trial_id), RUNGS: list(rungs)}
             writing.change_trial(connection, trial_id, state="queued", reason=writing.storable(reason), extra=extra)
+
+
+def keep_values(connection: Connection, trial_id: int) -> None:
+    """Keep of the rungs of a trial that is over what tells of its way; what it would have gone on with goes."""
+    extra = _extra(connection, trial_id)
+    if RUNGS in extra:
+        passed = [{key: rung[key] for key in ("epoch", "values", "seconds")} for rung in extra[RUNGS]]
+        writing.change_trial(connection, trial_id, extra={**extra, RUNGS: passed})
+
+
+def _extra(connection: Connection, trial_id: int) -> dict[str, Any]:
+    found: dict[str, Any] = connection.execute(select(trial.c.extra).where(trial.c.id == trial_id)).scalar_one()
+    return found

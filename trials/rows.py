@@ -131,8 +131,8 @@ class TrialRow:
     def rungs(self) -> list[dict[str, Any]]:
         """What it had measured at each rung that it has reached, in their order.
 
-        Of each: `epoch`, the `values` measured by then, and the `seconds` of training since the rung before. The last
-        one has also the whole `outcome` of the evaluators and the `sha256` of the checkpoint.
+        Of each: `epoch`, the `values` measured by then, and the `seconds` of training since the rung before. While
+        the trial is open, the last one has also the whole `outcome` of the evaluators and the checkpoint's `sha256`.
         """
         found: list[dict[str, Any]] = self.extra.get(RUNGS, [])
         return found

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 
-from trials import sharing, writing
+from trials import pausing, sharing, writing
 from trials.engine import Database, connect
 from trials.lease import HEARTBEAT_SECONDS, STALE_SECONDS, Lease, hold
 from trials.migrations import ensure_schema
@@ -263,6 +263,7 @@ class Store(Pausing):
             if row.state not in FINAL:
                 why, now = writing.storable(reason), datetime.now(UTC)
                 writing.change_trial(connection, trial_id, state=state, reason=why, finished=now)
+                pausing.keep_values(connection, trial_id)
                 if source is not None:
                     sharing.take_over(connection, trial_id, source, now)
 

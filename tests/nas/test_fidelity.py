@@ -120,6 +120,7 @@ def test_the_best_go_on_and_the_others_are_stopped_where_they_wait(store: Store)
         assert [epoch for epoch, _ in curve] == list(range(1, row.epochs + 1))
         assert row.values["accuracy"] == curve[-1][1]["accuracy"]
         assert [rung["epoch"] for rung in row.rungs] == [stop for stop in (1, 3) if stop <= row.epochs]
+        assert all(set(rung) == {"epoch", "values", "seconds"} for rung in row.rungs)
         if row.state == "stopped":
             assert row.epochs in (1, 3)
             assert row.reason == f"stopped at epoch {row.epochs} of 9: not among the best third of its rung"
