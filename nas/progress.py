@@ -103,7 +103,7 @@ class SearchProgress:
             return None
         spent = self._spent()
         gained = spent - self.started.done - len(self.started.waiting)
-        if gained <= 0 or (spent >= self.budget and self.running):
+        if gained <= 0 or (spent >= self.budget > self.done):
             return None
         return max(0.0, (self.clock() - self._first_start) / gained * (self.budget - spent))
 

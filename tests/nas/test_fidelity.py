@@ -24,7 +24,7 @@ from trials.store import Store
 from trials.training import PROXY_RECIPE
 
 pytestmark = pytest.mark.usefixtures("toy_rules")
-QUICK = PROXY_RECIPE.model_copy(update={"epochs": 9, "epoch_images": 64, "validation_images": 60})
+QUICK = PROXY_RECIPE.model_copy(update={"epochs": 9, "epoch_images": 32, "validation_images": 40})
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_the_best_go_on_and_the_others_are_stopped_where_they_wait(store: Store)
 
 
 def test_a_promoted_trial_ends_with_the_bits_of_an_uninterrupted_training(store: Store) -> None:
-    asked = {"evaluators": (Train(),), "recipe": QUICK, "repeat": True, "budget": 9}
+    asked = {"evaluators": (Train(),), "recipe": QUICK, "repeat": True, "budget": 6, "fidelity": "top_share:2"}
     run_search(store, settings(**asked), executor=Inline())
     run_search(store, settings(study="whole", **asked | {"fidelity": "none"}), executor=Inline())
     whole = {row.arch_id: row for row in rows_of(store, "whole")}
@@ -149,10 +149,10 @@ def test_a_promoted_trial_ends_with_the_bits_of_an_uninterrupted_training(store:
             assert row.values == whole[row.arch_id].values
     assert states["complete"]
     assert states["stopped"] > states["complete"]
-    assert Counter(row.state for row in rows_of(store, "whole"))["complete"] == 9
+    assert Counter(row.state for row in rows_of(store, "whole"))["complete"] == 6
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "predictor_guided", "regularized_evolution"])
+@pytest.mark.parametrize("sampler", ["tpe", "predictor_guided"])
 @pytest.mark.parametrize("cut", [4, 15, 21])
 def test_an_interrupted_search_goes_on_as_an_uninterrupted_one(store: Store, sampler: str, cut: int) -> None:
     asked = {"budget": 22, "sampler": sampler, "repeat": True}
@@ -176,7 +176,7 @@ def test_an_interrupted_search_goes_on_as_an_uninterrupted_one(store: Store, sam
     assert bool(events[0].waiting) == (cut > 1)
 
 
-@pytest.mark.parametrize("seed", range(2, 14))
+@pytest.mark.parametrize("seed", range(2, 10))
 def test_whatever_the_rule_and_the_workers_do_nothing_is_lost(store: Store, seed: int) -> None:
     rng, events = random.Random(seed), list[Event]()
 

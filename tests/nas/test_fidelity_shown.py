@@ -26,7 +26,7 @@ from trials.store import Store
 from trials.training import PROXY_RECIPE
 
 pytestmark = pytest.mark.usefixtures("toy_rules")
-QUICK = PROXY_RECIPE.model_copy(update={"epochs": 5, "epoch_images": 128, "validation_images": 60})
+QUICK = PROXY_RECIPE.model_copy(update={"epochs": 5, "epoch_images": 64, "validation_images": 40})
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ def rows_of(store: Store, study: str = "s") -> list[TrialRow]:
 
 def test_rungs_of_small_images_and_few_come_before_whole_ones(store: Store) -> None:
     rungs = ["epochs=0.2,resolution=0.5,images=0.5", "epochs=0.6,images=0.5"]
-    asked = {"evaluators": (Train(),), "recipe": QUICK, "epochs": 5, "budget": 5, "resolution": 32}
+    asked = {"evaluators": (Train(),), "recipe": QUICK, "epochs": 5, "budget": 4, "resolution": 32}
     ladder = Fidelity.parse("top_share:2", rungs)
     run_search(store, settings(**asked, fidelity=ladder), executor=Inline())
     rows = rows_of(store)
-    assert Counter(row.state for row in rows) == {"complete": 1, "stopped": 4}
+    assert Counter(row.state for row in rows) == {"complete": 1, "stopped": 3}
     for row in rows:
         seen = {each.metric: each.circumstances for each in store.measurements_of(row.id)}["accuracy"]
         assert seen["epochs"] == row.epochs
