@@ -12,17 +12,28 @@ from collections.abc import Callable
 from typing import Literal
 
 from nas.evaluation_cache import LOOK_AGAIN, EvaluationCache
-from nas.events import EpochReported, FrontChanged, Listener, Notice, Rejected, Suggested, TrialFinished, TrialStarted
+from nas.events import (
+    EpochReported,
+    FrontChanged,
+    Listener,
+    Notice,
+    Rejected,
+    RungReached,
+    Suggested,
+    TrialFinished,
+    TrialStarted,
+)
 from nas.executors import EpochDone, Executor, JobDone, JobFailed, Report, WorkerLost
 from nas.flight import Flight, job_of, latency_in, next_evaluators
 from nas.front import FrontPoint, description_of, front_points, joined, point_of
+from nas.ladder import Ladder
 from nas.objective import COUNTED, violated
 from nas.proposing import Proposer
 from nas.recording import record
 from nas.settings import SearchSettings
 from nas.training_size import TrainingSize
 from space.errors import NasError
-from trials.rows import OPEN, TRAINED, State, StudyRow
+from trials.rows import TRAINED, State, StudyRow
 from trials.store import Store
 
 ATTEMPTS = 3
@@ -57,7 +68,8 @@ class Driver:
         rows = store.trials(study.id)
         proposals = proposer.take_in(rows)
         self.counts = Counter(row.state for row in rows)
-        self._queue = deque(Flight(row, proposals[row.number], row.attempt) for row in rows if row.state in OPEN)
+        self._ladder = Ladder(store, study, settings)
+        self._queue = deque(self._ladder.take_in(rows, proposals))
         self._flying: dict[int, Flight] = {}
         self._front: list[FrontPoint] = front_points(rows, settings.objectives)
         self._cache = EvaluationCache(store, study, settings, size)
@@ -69,6 +81,16 @@ class Driver:
     def done(self) -> int:
         """Return how many trials have been trained."""
         return sum(self.counts[state] for state in TRAINED) - self._adopted
+
+    @property
+    def begun(self) -> int:
+        """Return how many trials count against the budget: trained, being trained, and waiting for either."""
+        return self.done + len(self._queue) + len(self._flying) + len(self._ladder.waiting)
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Return the numbers of the trials that wait at a rung."""
+        return self._ladder.waiting
 
     @property
     def exhausted(self) -> bool:
@@ -89,6 +111,8 @@ class Driver:
         """
         while True:
             check()
+            if self._executor.idle():
+                self._promote()
             if self._dispatch() or (self._executor.idle() and self._suggest()):
                 continue
             if self._executor.wait(self._heed, timeout=0):
@@ -96,6 +120,9 @@ class Driver:
             if len(self._queue) < self._executor.ahead and self._suggest():
                 continue
             if not self._flying and not self._queue:
+                if self._promote():
+                    continue
+                self._retire()
                 return
             if not self._flying:  # all that is left is being trained by another process
                 time.sleep(LOOK_AGAIN)
@@ -106,8 +133,9 @@ class Driver:
 
     def _suggest(self) -> bool:
         """Propose one point and store what becomes of it; tell whether there was one to propose."""
-        if self.exhausted or self.done + len(self._queue) + len(self._flying) >= self._settings.budget:
+        if self.exhausted or self.begun >= self._settings.budget:
             return False
+        self._proposer.suggestions.amend(self._ladder.estimates.news())
         candidate = self._proposer.propose()
         if candidate is None:
             self._emit(Notice("no other network of the space meets the limits: the search ends before its budget"))
@@ -132,6 +160,20 @@ class Driver:
         self._emit(Rejected(row.number, row.arch_id, verdict.state, verdict.reason or ""))
         return True
 
+    def _promote(self) -> bool:
+        """Let the best trial that may go on from its rung be the next to run; tell whether there is one."""
+        if any(flight.promoted and flight.waits_for is None for flight in self._queue):
+            return False
+        flight = self._ladder.promoted()
+        if flight is not None:
+            self._queue.appendleft(flight)
+        return flight is not None
+
+    def _retire(self) -> None:
+        """End the trials that wait at a rung, as nothing that could change their place is left to run."""
+        for flight, reason in self._ladder.retired():
+            self._finish(flight, "stopped", reason)
+
     # -- running
 
     def _dispatch(self) -> bool:
@@ -149,8 +191,14 @@ class Driver:
             self._measured(flight)
             return True
         number = flight.row.number
-        job = job_of(flight, self._settings, self._size)
-        self._executor.submit(number, job.model_dump_json(exclude_defaults=True))
+        stretch, checkpoint = self._ladder.leg(flight)
+        job = job_of(flight, self._settings, self._size, stretch).model_dump_json(exclude_defaults=True)
+        if checkpoint is None:
+            if stretch is not None and flight.rungs:
+                self._emit(Notice(f"trial {number}: its checkpoint is gone; it is trained from the beginning"))
+            self._executor.submit(number, job)
+        else:
+            self._executor.submit(number, job, checkpoint)
         self._flying[number] = flight
         return True
 
@@ -160,11 +208,12 @@ class Driver:
         while (rivals := self._cache.look_up(flight)) is not None:
             if not next_evaluators(flight, self._settings):
                 return True
-            attempt = flight.attempt + 1
+            attempt = flight.next_attempt()
             if self._store.start_unless_rivalled(flight.row, worker=worker, attempt=attempt, seen=rivals):
-                flight.begin_attempt()
+                flight.start()
                 self._move(flight, "running")
-                self._emit(TrialStarted(flight.row.number, worker, attempt))
+                epochs = flight.rungs[-1]["epoch"] if flight.rungs else 0
+                self._emit(TrialStarted(flight.row.number, worker, attempt, epochs))
                 return True
         if known is None and (rival := flight.waits_for) is not None:
             self._emit(Notice(f"trial {flight.row.number}: waits for {rival.name}, which is the same training"))
@@ -177,7 +226,8 @@ class Driver:
             metrics = dict(report.metrics)
             self._store.add_epoch(flight.row.id, attempt=flight.attempt, epoch=report.epoch, metrics=metrics)
             epochs = self._settings.recipe.epochs if self._settings.recipe else None
-            self._emit(EpochReported(report.key, flight.attempt, report.epoch, epochs, metrics))
+            stop = epochs if flight.goal is None else self._ladder.stops[flight.goal].epoch
+            self._emit(EpochReported(report.key, flight.attempt, report.epoch, epochs, metrics, stop))
             return
         del self._flying[report.key]
         if isinstance(report, JobDone):
@@ -185,7 +235,7 @@ class Driver:
             limit = self._proposer.admission.latency
             if limit is not None and (ms := latency_in(report.outcome)) is not None:
                 limit.learn(flight.proposal.arch, ms)
-            self._measured(flight)
+            self._measured(flight, report.checkpoint)
         elif isinstance(report, JobFailed):
             self._finish(flight, "failed", report.reason)
         else:
@@ -196,12 +246,13 @@ class Driver:
         if flight.deaths >= ATTEMPTS:
             self._finish(flight, "failed", f"{flight.deaths} workers died under it; last: {report.reason}")
             return
-        self._emit(Notice(f"trial {report.key}: {report.reason}; it starts anew"))
-        flight.start_anew()
+        how = f"it goes on from epoch {flight.rungs[-1]['epoch']}" if flight.rungs else "it starts anew"
+        self._emit(Notice(f"trial {report.key}: {report.reason}; {how}"))
+        flight.stand(self._ladder.staged)
         self._queue.appendleft(flight)
 
-    def _measured(self, flight: Flight) -> None:
-        """Go on with a trial whose job ended well: refuse it, run what is left of it, or finish it."""
+    def _measured(self, flight: Flight, checkpoint: bytes | None = None) -> None:
+        """Go on with a trial whose job ended well: refuse it, run what is left of it, let it wait, or finish it."""
         limits = [limit for limit in self._settings.limits if limit.metric not in COUNTED]
         if reason := violated(limits, flight.values()):
             self._refuse_measured(flight, reason)
@@ -210,6 +261,8 @@ class Driver:
             self._queue.appendleft(flight)
         elif flaw := flight.flaw(self._settings.objectives):
             self._finish(flight, "failed", flaw)
+        elif self._ladder.rests(flight):
+            self._rest(flight, checkpoint)
         else:
             self._finish(flight, "complete", None)
 
@@ -231,14 +284,27 @@ class Driver:
                 count = self._never_fast
                 raise SearchError(f"limits {limits}: {count} networks measured, none meets them; last: {reason}")
 
-    def _finish(self, flight: Flight, state: Literal["complete", "failed"], reason: str | None) -> None:
-        self._write(flight, state, reason)
-        values = flight.values()
-        if state == "complete":
+    def _rest(self, flight: Flight, checkpoint: bytes | None) -> None:
+        """Let a trial wait at a rung; the sampler hears of it at its first one."""
+        row, values, seconds, first = flight.row, flight.values(), flight.seconds(), not flight.rungs
+        told = self._ladder.rest(flight, checkpoint)
+        self._move(flight, "queued")
+        if told:
+            self._emit(Notice(told))
+        if first:
             self._proposer.suggestions.tell(flight.proposal, values)
-            self._proposer.fast_enough(flight.row)
-        else:
-            self._proposer.suggestions.drop(flight.proposal)
+            self._proposer.fast_enough(row)
+        self._failures = None
+        rung, stops, kept = len(flight.rungs), self._ladder.stops, self._ladder.kept_bytes
+        at = rung, len(stops), flight.rungs[-1]["epoch"], stops[-1].epoch
+        self._emit(RungReached(row.number, row.arch_id, *at, values, seconds, self.begun, self._settings.budget, kept))
+
+    def _finish(self, flight: Flight, state: Literal["complete", "stopped", "failed"], reason: str | None) -> None:
+        self._write(flight, state, reason)
+        self._ladder.ended(flight, state)
+        values = flight.values()
+        if not flight.rungs:
+            self._settle(flight, state, values)
         row, done, budget = flight.row, self.done, self._settings.budget
         reused = flight.source.name if flight.source and state == "complete" else None
         seconds = flight.seconds()
@@ -249,8 +315,16 @@ class Driver:
             if front is not None:
                 self._front = front
                 self._emit(FrontChanged(row.number, tuple(front)))
-        elif self._failures is not None:
+        elif state == "failed" and self._failures is not None:
             self._stop_if_alike(reason or "")
+
+    def _settle(self, flight: Flight, state: str, values: dict[str, float]) -> None:
+        """Tell the sampler what became of a trial that it has heard nothing of."""
+        if state == "complete":
+            self._proposer.suggestions.tell(flight.proposal, values)
+            self._proposer.fast_enough(flight.row)
+        else:
+            self._proposer.suggestions.drop(flight.proposal)
 
     def _stop_if_alike(self, reason: str) -> None:
         """Stop after the first few trials of this run failed for one reason. Raises SearchError."""

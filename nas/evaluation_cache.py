@@ -52,7 +52,10 @@ class Conditions:
             job = job_for(arch, self.settings, self.size, number=0, seed=seed, evaluators=tuple(evaluators))
         except NasError:  # the twin of this point cannot be built at that study's size
             return None
-        return self.data_fingerprint, evaluators[0].decided_by(job)
+        fidelity = self.settings.fidelity
+        # rungs of epochs alone change nothing; smaller images and fewer of them do
+        rungs = () if fidelity.whole() or not evaluators[0].staged else fidelity.stops(job.recipe.epochs or 1)
+        return self.data_fingerprint, evaluators[0].decided_by(job), rungs
 
 
 def reusable(settings: SearchSettings) -> tuple[Evaluator, ...]:

@@ -1,7 +1,6 @@
 """What a search tells whoever watches it. A listener is any callable that takes one `Event`.
 
-Order: Started, then Notice | Suggested | Rejected | TrialStarted | EpochReported | TrialFinished | FrontChanged in any
-mix, then Finished. Every event is sent after the store holds what it says.
+Order: Started, then all others in any mix, then Finished. Every event is sent after the store holds what it says.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ class Started:
     objectives: tuple[str, ...]
     limits: tuple[str, ...]
     resumed: bool
+    waiting: tuple[int, ...] = ()
+    """Trials that wait at a rung already."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class TrialStarted:
     worker: str
     attempt: int
     """1 at first; one more after each death of a worker or a driver."""
+    epochs: int = 0
+    """Epochs that it has behind it, and goes on from."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,32 @@ class EpochReported:
     epochs: int | None
     """Epochs the trial will take, where known."""
     metrics: Mapping[str, float]
+    stop: int | None = None
+    """Epochs after which it stops, at a rung or at the end, where known."""
+
+
+@dataclass(frozen=True)
+class RungReached:
+    """The trial has been trained to a rung, and waits there until it goes on or the search ends."""
+
+    number: int
+    arch_id: str
+    rung: int
+    """From 1."""
+    rungs: int
+    """Of so many, the last being the end of the training."""
+    epoch: int
+    epochs: int
+    """Epochs of the whole training."""
+    values: Mapping[str, float]
+    """Every metric as measured here, with params and macs."""
+    seconds: float
+    """Wall time that workers have spent on it so far."""
+    begun: int
+    """Trials that have been begun so far, of `budget`."""
+    budget: int
+    kept_bytes: int
+    """Size of the checkpoints of all trials that wait."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +159,18 @@ class Finished:
     """True when no new feasible point could be found before the budget was spent."""
 
 
-Event = Started | Notice | Suggested | Rejected | TrialStarted | EpochReported | TrialFinished | FrontChanged | Finished
+Event = (
+    Started
+    | Notice
+    | Suggested
+    | Rejected
+    | TrialStarted
+    | EpochReported
+    | RungReached
+    | TrialFinished
+    | FrontChanged
+    | Finished
+)
 Listener = Callable[[Event], None]
 
 

@@ -39,9 +39,9 @@ class FrontPoint:
 
 
 def values_of(row: TrialRow) -> dict[str, float]:
-    """Return every known number of a trial: its measurements, and the counts of its architecture."""
+    """Return every known number of a trial: its measurements so far, and the counts of its architecture."""
     counts = {"params": row.params, "macs": row.macs, "activations": row.extra.get("activations")}
-    return {name: float(count) for name, count in counts.items() if count is not None} | dict(row.values)
+    return {name: float(count) for name, count in counts.items() if count is not None} | row.readings
 
 
 def description_of(row: TrialRow) -> str:

@@ -69,5 +69,5 @@ class LatencyLimit:
 
     def take_in(self, rows: Sequence[TrialRow]) -> None:
         """Take in the stored trials that were measured."""
-        for row in [row for row in rows if "latency_ms" in row.values][-MOST:]:
-            self.learn(Architecture.model_validate_json(row.arch_json), row.values["latency_ms"])
+        for row in [row for row in rows if "latency_ms" in row.readings][-MOST:]:
+            self.learn(Architecture.model_validate_json(row.arch_json), row.readings["latency_ms"])

@@ -6,7 +6,7 @@ Both listen to the events of `nas.events` and only write; neither touches the se
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO
 
@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.events import Event, Listener, Notice, Started, TrialFinished
+from nas.events import Event, Listener, Notice, RungReached, Started, TrialFinished
 from nas.front_table import front_cells, front_columns, shown_metrics, unit_of
 from nas.progress import SearchProgress
 from nas.quantities import duration, measured
@@ -58,6 +58,8 @@ class PlainView:
                 self._write(event.text)
             case TrialFinished():
                 self._write(trial_line(event, self._progress))
+            case RungReached():
+                self._write(rung_line(event, self._progress))
             case _:
                 if self._progress.clock() - self._last > _QUIET:
                     self._write(f"{counts_line(self._progress)}; {pace(self._progress)}")
@@ -109,8 +111,12 @@ def headline(event: Started) -> list[str]:
 
 def counts_line(progress: SearchProgress) -> str:
     """Count trials by what became of them."""
+    waiting = ""
+    if progress.waiting or progress.promoted:
+        size = f" ({progress.kept_bytes / 1e6:,.1f} MB)" if progress.waiting else ""
+        waiting = f"{len(progress.waiting)} waiting at a rung{size}, {progress.promoted} promoted, "
     return (
-        f"{progress.done}/{progress.budget} trained, {len(progress.running)} running, "
+        f"{progress.done}/{progress.budget} trained, {len(progress.running)} running, {waiting}"
         f"{progress.counts['failed']} failed, {progress.rejected} rejected"
     )
 
@@ -125,15 +131,19 @@ def trial_line(event: TrialFinished, progress: SearchProgress) -> str:
     """Say in one line what became of a trial."""
     width = len(str(event.budget))
     head = f"[{event.done:>{width}}/{event.budget}] trial {event.number} {event.state}"
-    if event.state == "failed":
-        body = event.reason or "no reason given"
+    if event.state == "complete":
+        body = _numbers(event.values, progress)
     else:
-        body = ", ".join(
-            f"{name} {measured(event.values.get(name), unit_of(name))}" for name in shown_metrics(_metrics(progress))
-        )
-    eta = progress.eta()
-    tail = f"ETA {duration(eta)}" if eta is not None and event.done < event.budget else ""
-    return "; ".join(part for part in (f"{head}: {body}", duration(event.seconds), tail) if part)
+        body = (event.reason or "no reason given").removeprefix(f"{event.state} ")
+    return "; ".join([f"{head}: {body}", duration(event.seconds), *_tail(progress, event.done < event.budget)])
+
+
+def rung_line(event: RungReached, progress: SearchProgress) -> str:
+    """Say in one line which rung a trial has come to."""
+    width = len(str(event.budget))
+    head = f"[{event.begun:>{width}}/{event.budget}] trial {event.number} at rung {event.rung} of {event.rungs}"
+    body = f"epoch {event.epoch} of {event.epochs}, {_numbers(event.values, progress)}"
+    return "; ".join([f"{head}: {body}", duration(event.seconds), *_tail(progress, event.begun < event.budget)])
 
 
 def picture(progress: SearchProgress, *, height: int) -> RenderableType:
@@ -147,6 +157,16 @@ def picture(progress: SearchProgress, *, height: int) -> RenderableType:
     if progress.last and height >= 18:
         parts += [Text(), Text("last trials", style="bold"), *_last(progress)]
     return Group(*parts)
+
+
+def _numbers(values: Mapping[str, float], progress: SearchProgress) -> str:
+    names = shown_metrics(_metrics(progress))
+    return ", ".join(f"{name} {measured(values.get(name), unit_of(name))}" for name in names)
+
+
+def _tail(progress: SearchProgress, unfinished: bool) -> list[str]:
+    eta = progress.eta()
+    return [f"ETA {duration(eta)}"] if eta is not None and unfinished else []
 
 
 def _metrics(progress: SearchProgress) -> list[str]:
@@ -167,6 +187,7 @@ def _running_line(progress: SearchProgress) -> Text:
     parts: list[str] = []
     for running in list(progress.running.values())[:4]:
         of = f"/{running.epochs}" if running.epochs else ""
+        of += f" (stops at {running.stop})" if running.stop != running.epochs else ""
         parts.append(f"trial {running.number} epoch {running.epoch}{of}")
     more = len(progress.running) - len(parts)
     text = "now: " + ", ".join(parts) + (f" and {more} more" if more > 0 else "")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.admission import Admission
+from nas.fidelity import NONE
 from nas.fitted_space import FittedSpace
 from nas.latency_limit import LatencyLimit
 from nas.objective import COUNTED, ObjectiveError
@@ -152,6 +153,9 @@ def _evaluators(settings: SearchSettings) -> tuple[Evaluator, ...]:
 
 
 def _check_measured(settings: SearchSettings, evaluators: tuple[Evaluator, ...]) -> None:
+    if settings.fidelity.rule != NONE and not any(each.staged for each in evaluators):
+        kinds = ", ".join(each.kind for each in evaluators)
+        raise NasError(f"fidelity {settings.fidelity}: {kinds} has no epochs to stop at, allowed: {NONE}")
     measured = {*COUNTED, *(metric for each in evaluators for metric in each.metrics)}
     for each in (*settings.objectives, *settings.limits):
         if each.metric not in measured:

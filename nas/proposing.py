@@ -75,7 +75,7 @@ class Proposer:
             self._refused = row if row.state in REJECTED and self._sampled(row) else None
             if slow:
                 self.too_slow(row)
-            elif row.state == "complete":
+            elif row.state == "complete" or row.rungs:
                 self.fast_enough(row)
         self.admission.remember(rows)
         if self.admission.latency is not None:

@@ -29,6 +29,7 @@ from nas.front_table import shown_metrics, unit_of
 from nas.objective import Objective
 from nas.quantities import duration, measured
 from nas.report_page import PAGE, figure_block, table_block
+from nas.rung_counts import rungs_of
 from nas.study_data import StudyData
 from space import Architecture, DesignSpace, SpaceError
 from trials.rows import TRAINED
@@ -57,7 +58,8 @@ def render(data: StudyData) -> str:
     from plotly.offline import get_plotlyjs
 
     figures: list[str] = []
-    blocks = [*_front_blocks(data, figures), _front_table(data), _second_block(data), _curves_block(data, figures)]
+    blocks = [*_front_blocks(data, figures), _front_table(data), _second_block(data), _rungs_block(data)]
+    blocks += [_curves_block(data, figures)]
     blocks += [*_drawing_blocks(data, figures), _growth_block(data, figures), _causes_block(data)]
     return PAGE.substitute(
         title=escape(f"{data.row.name} - nas report"),
@@ -152,6 +154,16 @@ def _second_block(data: StudyData) -> str:
     ]
     heads = ["trial", "of trial", *names, "network"]
     return table_block("The front after full training", heads, rows, data.second.sentence())
+
+
+def _rungs_block(data: StudyData) -> str:
+    """Count the trials that reached each rung, went on, were stopped, and wait."""
+    heads = ["rung", "epoch", "reached", "went on", "stopped", "failed later", "waiting"]
+    stops = data.settings.fidelity.stops(data.settings.epochs or 1)
+    rungs = rungs_of(data.trials, stops)
+    rows = [[f"{rung.number} of {rung.of}", str(rung.epoch), *map(str, rung.counts)] for rung in rungs]
+    note = f"Fidelity {data.settings.fidelity}: trials stop at a rung, and the best of it go on from their checkpoints."
+    return table_block("Rungs", heads, rows, note) if rows else ""
 
 
 def _curves_block(data: StudyData, figures: list[str]) -> str:
@@ -251,8 +263,13 @@ def _tiles(data: StudyData) -> str:
         (str(counts["duplicate"]), "duplicates"),
         (_span(data), "from first to last"),
     ]
-    if open_trials := counts["queued"] + counts["running"]:
+    if any(trial.rungs for trial in data.trials):
+        tiles.insert(2, (str(counts["stopped"]), "stopped at a rung"))
+    waiting = sum(trial.waiting for trial in data.trials)
+    if open_trials := counts["queued"] + counts["running"] - waiting:
         tiles.insert(1, (str(open_trials), "running or queued"))
+    if waiting:
+        tiles.insert(1, (str(waiting), "waiting at a rung"))
     return "".join(f"<div><b>{escape(value)}</b><span>{escape(words)}</span></div>" for value, words in tiles)
 
 
@@ -272,6 +289,7 @@ def _about(data: StudyData) -> str:
     facts = {
         "Sampler": f"{settings.sampler}, seed {settings.seed}",
         "Trained as": trained,
+        "Fidelity": str(settings.fidelity),
         "Costs": f"of the full networks at {_cost_resolution(data)} px",
         "Data": f"{settings.data}, fingerprint {data.row.data_fingerprint}",
         "Code": data.row.code_version,

@@ -274,6 +274,7 @@ def _started(store: Store, settings: SearchSettings, driver: Driver, executor: E
         objectives=tuple(map(str, settings.objectives)),
         limits=tuple(map(str, settings.limits)),
         resumed=resumed,
+        waiting=driver.waiting,
     )
 
 

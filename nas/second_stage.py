@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.fidelity import Fidelity
 from nas.front import FrontPoint, front_points, values_of
 from nas.naming import trial_reference
 from nas.objective import COUNTED, Objective, objectives_in, vector
@@ -140,6 +141,7 @@ def _settings(prepared: Preparation) -> SearchSettings:
             "warm_start": None,
             "warm_points": None,
             "features": (),
+            "fidelity": Fidelity(),
             "sampler": "random",
             # the points were held to them already, and a second measurement must not lose one
             "limits": (),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from nas.fidelity import Fidelity
 from nas.follow_up import FollowUp
 from nas.naming import check_study_name
 from nas.objective import DEFAULT_OBJECTIVES, Limit, Objective, check
@@ -56,6 +57,8 @@ class SearchSettings(BaseModel):
     """Zero-cost proxies whose scores a sampler's predictor may look at."""
     start_from_store: bool = False
     """Begin with all trials of other studies that were made in the same way; they cost no budget."""
+    fidelity: Fidelity = Fidelity()
+    """How far trials are trained at first, and which of them go on."""
     then: FollowUp | None = None
     """What is trained with another recipe once the search has ended; None: nothing."""
     repeat: bool = False
@@ -98,6 +101,11 @@ class SearchSettings(BaseModel):
         if isinstance(items, (list, tuple)):
             items = tuple(kind.parse(item) if isinstance(item, str) else item for item in items)
         return items or (DEFAULT_OBJECTIVES if kind is Objective else ())
+
+    @field_validator("fidelity", mode="before")
+    @classmethod
+    def _read_fidelity(cls, value: Any) -> Any:
+        return Fidelity.parse(value) if isinstance(value, str) else value
 
     @field_validator("warm_start", mode="before")
     @classmethod

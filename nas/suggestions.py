@@ -1,7 +1,9 @@
 """Suggestions: an Optuna study in memory that is a function of the stored trials, and nothing more.
 
-How a trial is told: complete and stopped ones with their values; infeasible ones with a constraint above 0 and the
-worst values in place of unknown ones; failed ones and duplicates as failures, which samplers leave aside.
+How a trial is told: complete ones with their values; infeasible ones with a constraint above 0 and the worst values in
+place of unknown ones; failed ones and duplicates as failures, which samplers leave aside. A trial that has reached a
+rung is told from then on with an estimate of what it would come to (`nas.estimates`), whether it waits, goes on, was
+stopped or failed later; once it is complete, with its values.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ _OWN_ATTRIBUTES = ("fixed_params", "constraints", "tpe:", PARENTS)
 class Proposal:
     """A point together with the Optuna trial that stands for it."""
 
-    trial: optuna.Trial
+    trial: optuna.Trial | FrozenTrial
+    """The latter where it has been told already."""
     arch: Architecture
     choices: Params
     state: Mapping[str, Any]
@@ -110,18 +113,28 @@ class Suggestions:
         if found is None:
             return self.drop(proposal)
         if self.limits:
-            proposal.trial.set_constraint("limits", violation(self.limits, values))
-        self._study.tell(proposal.trial, found)
+            self._constrain(proposal, violation(self.limits, values))
+        self._study.tell(proposal.trial.number, found)
         return None
+
+    def amend(self, values: Mapping[int, Mapping[str, float]]) -> None:
+        """Replace what was told of trials, by the numbers of their rows; those without all objectives stay."""
+        places = {number: place for place, number in self._numbers.items()}
+        trials = self._study.get_trials(deepcopy=False)
+        for number, known in values.items():
+            found = vector(self.objectives, known)
+            if found is not None:
+                # Optuna has no word for it: a finished trial's numbers are final there, and nobody copies them
+                trials[places[number]].values = list(found)
 
     def refuse(self, proposal: Proposal, values: Mapping[str, float]) -> None:
         """Tell that a point is infeasible, with what is known of it."""
-        proposal.trial.set_constraint("limits", self._excess(values))
-        self._study.tell(proposal.trial, self._padded(values))
+        self._constrain(proposal, self._excess(values))
+        self._study.tell(proposal.trial.number, self._padded(values))
 
     def drop(self, proposal: Proposal) -> None:
         """Tell that a point failed, or has been seen before."""
-        self._study.tell(proposal.trial, state=TrialState.FAIL)
+        self._study.tell(proposal.trial.number, state=TrialState.FAIL)
 
     def rebuild(self, rows: Iterable[TrialRow]) -> dict[int, Proposal]:
         """Take in the stored trials in the order of their numbers; return the proposals of open ones by number."""
@@ -129,7 +142,12 @@ class Suggestions:
         count = len(self._study.get_trials(deepcopy=False))
         for number, row in enumerate(rows, start=count):
             self._numbers[number] = row.number
-            if row.state in OPEN:
+            if row.state in OPEN and row.rungs:
+                frozen = self._frozen(row, self._walker.distributions(row.choices))
+                self._study.add_trial(frozen)
+                frozen.number = number
+                open_[row.number] = Proposal(frozen, self._space.decode(row.choices), row.choices, {})
+            elif row.state in OPEN:
                 self._study.enqueue_trial(dict(row.choices))
                 trial = self._study.ask()
                 arch = self._space.realise(partial(suggest, trial))
@@ -142,7 +160,7 @@ class Suggestions:
         values: Sequence[float] | None = None
         constraints: dict[str, float] | None = None
         known = values_of(row)
-        if row.state in ("complete", "stopped"):
+        if row.state in ("complete", "stopped") or row.rungs:
             values = vector(self.objectives, known)
             constraints = {"limits": violation(self.limits, known)} if self.limits and values else None
         elif row.state == "infeasible":
@@ -157,6 +175,10 @@ class Suggestions:
             constraints=constraints,
             system_attrs=dict(row.extra.get("sampler", {})),
         )
+
+    def _constrain(self, proposal: Proposal, excess: float) -> None:
+        if isinstance(proposal.trial, optuna.Trial):
+            proposal.trial.set_constraint("limits", excess)
 
     def _excess(self, values: Mapping[str, float]) -> float:
         if "macs" not in values:

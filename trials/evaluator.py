@@ -16,8 +16,19 @@ from space.errors import NasError
 from space.spec import Family, Spec
 from trials.measurement import METRICS, Measured
 from trials.training.recipe import Recipe
+from trials.training.stretch import Stretch
 
-_CIRCUMSTANTIAL = {"trial_number", "data", "device", "threads", "evaluators", "checkpoint_dir", "arch", "train_arch"}
+_CIRCUMSTANTIAL = {
+    "trial_number",
+    "data",
+    "device",
+    "threads",
+    "evaluators",
+    "checkpoint_dir",
+    "stretch",
+    "arch",
+    "train_arch",
+}
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called with the number of epochs done (from 1) and their metrics, while a network is being trained."""
@@ -34,6 +45,8 @@ class Evaluator(Family):
     metrics: ClassVar[tuple[str, ...]] = ()
     reusable: ClassVar[bool] = True
     """Whether the result follows from the job and the data alone. A time does not: it is taken anew."""
+    staged: ClassVar[bool] = False
+    """Whether it can do a `stretch` of its work, and go on later from its checkpoint."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -78,6 +91,13 @@ class Job(Spec):
     evaluators: tuple[Evaluator, ...] = Field(min_length=1)
     checkpoint_dir: Path | None = None
     """Where a training keeps its checkpoint; None: nowhere."""
+    stretch: Stretch | None = None
+    """The part of the training to do now; None: all of it."""
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file of the training's checkpoint; None: nowhere."""
+        return self.checkpoint_dir / f"trial-{self.trial_number}.pt" if self.checkpoint_dir else None
 
 
 def run_job(job: Job, on_epoch: OnEpoch) -> dict[str, Measured]:

@@ -218,6 +218,7 @@ class Reader:
                 finished=max((g.finished for g in groups[row.id] if g.finished), default=None),
                 driver=holder(row, now),
                 adopted=sum(g.never_started for g in groups[row.id] if g.state == "complete"),
+                waiting=sum(g.n - g.never_started for g in groups[row.id] if g.state == "queued"),
             )
             for row in rows
         ]

@@ -18,6 +18,8 @@ TRAINED: tuple[State, ...] = ("complete", "stopped", "failed")
 """States that count against a study's budget."""
 REUSED = "reused"
 """Key in a trial's `extra`: the trial whose result it has, as `{"study": name, "trial": number}`."""
+RUNGS = "rungs"
+"""Key in a trial's `extra`: what it had measured at each rung that it has reached, see `TrialRow.rungs`."""
 
 
 class StoreError(NasError):
@@ -57,6 +59,8 @@ class StudySummary:
     """`host:pid` of the process that holds the study's lease, None if nobody does."""
     adopted: int = 0
     """Complete trials that the study began with, taken over from other studies."""
+    waiting: int = 0
+    """Queued trials that have been begun: they wait at a rung, or for another attempt."""
 
     @property
     def trained(self) -> int:
@@ -122,6 +126,37 @@ class TrialRow:
         """The trial that was trained in place of this one, as STUDY:NUMBER; None where this one was."""
         source = self.extra.get(REUSED)
         return f"{source['study']}:{source['trial']}" if source else None
+
+    @property
+    def rungs(self) -> list[dict[str, Any]]:
+        """What it had measured at each rung that it has reached, in their order.
+
+        Of each: `epoch`, the `values` measured by then, and the `seconds` of training since the rung before. While
+        the trial is open, the last one has also the whole `outcome` of the evaluators and the checkpoint's `sha256`.
+        """
+        found: list[dict[str, Any]] = self.extra.get(RUNGS, [])
+        return found
+
+    @property
+    def readings(self) -> dict[str, float]:
+        """Its measured values; of one that was not trained to its end, those at its last rung."""
+        return (
+            dict(self.values) if self.state == "complete" or not self.rungs else self.rungs[-1]["values"] | self.values
+        )
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it has reached a rung and waits there; `reason` says at which."""
+        return self.state == "queued" and bool(self.rungs) and self.reason is not None
+
+    @property
+    def seconds(self) -> float | None:
+        """Time from the start of its training to its end, without that of waiting; None where there is no end."""
+        if self.started is None or self.finished is None:
+            return None
+        before = sum(rung["seconds"] for rung in self.rungs)
+        last = 0.0 if self.rungs and self.state == "stopped" else (self.finished - self.started).total_seconds()
+        return before + last
 
     @property
     def adopted(self) -> bool:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 
-from trials import sharing, writing
+from trials import pausing, sharing, writing
 from trials.engine import Database, connect
 from trials.lease import HEARTBEAT_SECONDS, STALE_SECONDS, Lease, hold
 from trials.migrations import ensure_schema
+from trials.pausing import Pausing
 from trials.rows import FINAL, Annotation, State, StoreError, StudyRow, TrialRow
 from trials.schema import study, trial
-from trials.sharing import Sharing
 
 if TYPE_CHECKING:
     from trials.measurement import Measured
@@ -32,7 +32,7 @@ DEFAULT_PATH = Path(".nas") / "nas.db"
 """Where the store is when nothing else is said, under the working folder."""
 
 
-class Store(Sharing):
+class Store(Pausing):
     """Studies, architectures, trials, learning curves, measurements and files of one database."""
 
     url: str
@@ -263,6 +263,7 @@ class Store(Sharing):
             if row.state not in FINAL:
                 why, now = writing.storable(reason), datetime.now(UTC)
                 writing.change_trial(connection, trial_id, state=state, reason=why, finished=now)
+                pausing.keep_values(connection, trial_id)
                 if source is not None:
                     sharing.take_over(connection, trial_id, source, now)
 

@@ -53,7 +53,10 @@ def resume(
     inline: InlineOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Go on with a search after Ctrl-C, a crash or a reboot; finished trials are kept, open ones trained again."""
+    """Go on with a search after Ctrl-C, a crash or a reboot; finished trials are kept, open ones trained again.
+
+    Trials that wait at a rung go on from there; those that were stopped at one stay where they are.
+    """
     from nas.search import executor_for, resume_search
 
     with open_store(store, write=True, create=False) as opened:

@@ -14,8 +14,8 @@ from nas.cli.options import DataOption, DeviceOption, JsonOption, StoreOption, e
 from nas.cli.watch import Place, show_search
 
 if TYPE_CHECKING:
+    from nas.fidelity import Fidelity
     from nas.follow_up import FollowUp
-    from space import DesignSpace
     from trials.store import Store
 
 SpaceOption = Annotated[
@@ -116,6 +116,26 @@ ThenEpochsOption = Annotated[
         "--then-epochs", metavar="E", help="Epochs of that full training.", show_default="by the size of the data"
     ),
 ]
+FidelityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fidelity",
+        metavar="RULE[:REDUCTION]",
+        help="Train networks to a first rung, and let one in REDUCTION (3) go on from its checkpoint to the next: "
+        "none, successive_halving, pareto_halving. Those that wait when the budget is spent are stopped there.",
+        show_default="none",
+    ),
+]
+RungOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rung",
+        metavar="epochs=SHARE[,resolution=SHARE][,images=SHARE]",
+        help="A rung of one's own: where it is, and the size and number of the training images on the way there, as "
+        "shares of the whole training's; repeatable.",
+        show_default="the rule's, of epochs alone",
+    ),
+]
 RepeatOption = Annotated[
     bool,
     typer.Option(
@@ -172,6 +192,7 @@ def register(app: typer.Typer) -> None:
             "nas search --space metaformer --budget 500 --objective accuracy:max --objective latency_ms:min \\",
             "           --limit 'latency_ms<=20' --start-from convnext_tiny --study fast",
             "nas search --space metaformer --budget 100 --then full:8     the best of them trained to the end",
+            "nas search --space metaformer --budget 200 --fidelity successive_halving",
             "nas search --space tiny --budget 8 --inline --json | jq .front",
         ),
     )(search)
@@ -193,6 +214,8 @@ def search(
     feature: FeatureOption = None,
     start_from_store: KnownOption = False,
     repeat: RepeatOption = False,
+    fidelity: FidelityOption = None,
+    rung: RungOption = None,
     then: ThenOption = None,
     then_epochs: ThenEpochsOption = None,
     device: DeviceOption = None,
@@ -209,10 +232,9 @@ def search(
     Points that repeat an earlier one or break a limit are rejected before any training. Everything is stored as it
     happens: after Ctrl-C, a crash or a reboot, nas resume STUDY goes on where it stopped.
     """
-    from space import DesignSpace
-
-    proxy = _proxy(DesignSpace.load(space), train_as, proxy_width, proxy_depth, proxy_resolution)
-    chosen = {"sampler": sampler, "train_as": train_as, "proxy": proxy, "warm_start": warm_start}
+    proxy = _proxy(space, train_as, proxy_width, proxy_depth, proxy_resolution)
+    levels = _fidelity(fidelity, rung)
+    chosen = {"sampler": sampler, "fidelity": levels, "train_as": train_as, "proxy": proxy, "warm_start": warm_start}
     values: dict[str, Any] = {
         "space": space,
         "budget": budget,
@@ -238,6 +260,12 @@ def _wanted(objectives: Sequence[str], limits: Sequence[str], then: FollowUp | N
     bounds = tuple(map(Limit.parse, limits))
     check(aims, bounds)
     return {"objectives": aims, "limits": bounds, "then": then}
+
+
+def _fidelity(rule: str | None, rungs: list[str] | None) -> Fidelity | None:
+    from nas.fidelity import NONE, Fidelity
+
+    return None if rule is None and not rungs else Fidelity.parse(rule or NONE, rungs or ())
 
 
 def _follow_up(then: str | None, epochs: int | None) -> FollowUp | None:
@@ -273,11 +301,12 @@ def _fresh(space: str, opened: Store) -> str:
 
 
 def _proxy(
-    design: DesignSpace, train_as: str | None, width: float | None, depth: float | None, pixels: int | None
+    space: str, train_as: str | None, width: float | None, depth: float | None, pixels: int | None
 ) -> dict[str, Any] | None:
     """Return the factors of the twin where the line gives any: those, the rest as in the space or by default."""
-    from space import NasError, Proxy
+    from space import DesignSpace, NasError, Proxy
 
+    design = DesignSpace.load(space)
     given = {key: v for key, v in (("width", width), ("depth", depth), ("resolution", pixels)) if v is not None}
     if not given:
         return None

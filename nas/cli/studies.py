@@ -158,6 +158,7 @@ def _study_json(summary: StudySummary) -> dict[str, Any]:
         "trained": summary.trained,
         "adopted": summary.adopted,
         "budget": summary.budget,
+        "waiting": summary.waiting,
         "counts": dict(summary.counts),
         "created": moment(summary.created),
         "started": moment(summary.started),
@@ -181,17 +182,11 @@ def _study_cells(summary: StudySummary) -> list[str]:
     ]
 
 
-def _seconds(trial: TrialRow) -> float | None:
-    if trial.started is None or trial.finished is None:
-        return None
-    return (trial.finished - trial.started).total_seconds()
-
-
 def _trial_cells(trial: TrialRow, metrics: list[str]) -> list[str]:
     from nas.front import description_of, values_of
     from nas.front_table import unit_of
 
-    values, seconds = values_of(trial), _seconds(trial)
+    values, seconds = values_of(trial), trial.seconds
     words = trial.reason or description_of(trial)
     if trial.reused:
         words = f"result of {trial.reused}; {words}"
@@ -217,6 +212,7 @@ def _trial_json(trial: TrialRow) -> dict[str, Any]:
         "params": trial.params,
         "macs": trial.macs,
         "epochs": trial.epochs,
+        "rungs": [{key: rung[key] for key in ("epoch", "values", "seconds")} for rung in trial.rungs],
         "attempt": trial.attempt,
         "sampler": trial.sampler,
         "origin": trial.origin,
@@ -224,6 +220,6 @@ def _trial_json(trial: TrialRow) -> dict[str, Any]:
         "seed": trial.seed,
         "duplicate_of": trial.duplicate_of,
         "worker": trial.worker,
-        "seconds": _seconds(trial),
+        "seconds": trial.seconds,
         "choices": trial.choices,
     }

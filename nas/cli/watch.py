@@ -93,10 +93,11 @@ def _print_outcome(result: Result, place: Place) -> None:
 
     counts = result.counts
     rejected = counts.get("duplicate", 0) + counts.get("infeasible", 0)
+    stopped = f"{counts['stopped']} of them up to a rung, " if counts.get("stopped") else ""
     known = f" ({result.reused} of them before, in other studies)" if result.reused else ""
     line()
     line(
-        f"{result.done} of {result.budget} networks trained in {duration(result.seconds)}{known}, "
+        f"{result.done} of {result.budget} networks trained in {duration(result.seconds)}{known}, {stopped}"
         f"{counts.get('failed', 0)} failed, {rejected} rejected before training"
     )
     if result.exhausted:

@@ -28,6 +28,8 @@ class JobDone:
 
     key: int
     outcome: Mapping[str, Any]
+    checkpoint: bytes | None = None
+    """Where the training stands after a stretch that does not end it."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,11 @@ class Executor(Protocol):
         """Return the name of the idle worker that the next job goes to."""
         ...
 
-    def submit(self, key: int, job: str) -> str:
-        """Hand a job (JSON) to an idle worker and return the worker's name."""
+    def submit(self, key: int, job: str, checkpoint: bytes | None = None) -> str:
+        """Hand a job (JSON) to an idle worker and return the worker's name.
+
+        checkpoint:  where the training stands that the job goes on with; None: at its beginning.
+        """
         ...
 
     def wait(self, listener: Callable[[Report], None], timeout: float | None = None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Self
 
 from nas.executors.executor import EpochDone, JobDone, JobFailed, Report
-from nas.executors.work import perform, reason_of
+from nas.executors.work import perform_stretch, reason_of
 
 
 class _ListenerFailed(BaseException):
@@ -21,7 +21,7 @@ class Inline:
 
     def __init__(self) -> None:
         """Start with nothing to do."""
-        self._job: tuple[int, str] | None = None
+        self._job: tuple[int, str, bytes | None] | None = None
 
     def __enter__(self) -> Self:
         """Return itself; there is nothing to start."""
@@ -39,16 +39,16 @@ class Inline:
         """Return the name of this process as a worker."""
         return "inline"
 
-    def submit(self, key: int, job: str) -> str:
+    def submit(self, key: int, job: str, checkpoint: bytes | None = None) -> str:
         """Keep the job for `wait`."""
-        self._job = (key, job)
+        self._job = (key, job, checkpoint)
         return self.next_worker()
 
     def wait(self, listener: Callable[[Report], None], timeout: float | None = None) -> bool:
         """Run the job, if there is one; its reports are passed on as they come."""
         if self._job is None or timeout == 0:
             return False
-        (key, job), self._job = self._job, None
+        (key, job, checkpoint), self._job = self._job, None
 
         def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
             try:
@@ -57,7 +57,7 @@ class Inline:
                 raise _ListenerFailed from error
 
         try:
-            report: Report = JobDone(key, perform(job, on_epoch))
+            report: Report = JobDone(key, *perform_stretch(job, on_epoch, checkpoint))
         except _ListenerFailed as failed:
             raise failed.__cause__ or failed from None
         except Exception as error:  # whatever goes wrong in a trial is that trial's failure

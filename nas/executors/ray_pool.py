@@ -22,7 +22,7 @@ START_SECONDS = 180.0
 DEATHS_AT_START = 3
 """So many workers in a row may die before they are up."""
 OBJECT_STORE_BYTES = 80 * 2**20
-"""Near the least Ray takes: only short JSON travels."""
+"""Near the least Ray takes: short JSON travels, and checkpoints, which Ray lays on disk where they are larger."""
 _MARK = "nas-ray-"
 
 
@@ -49,6 +49,7 @@ class RayPool:
         self._starting: dict[Any, Any] = {}
         self._idle: list[tuple[Any, str]] = []
         self._running: dict[Any, tuple[int, Any, str]] = {}
+        self._checkpoints: dict[Any, bytes] = {}
         self._deaths = 0
         self._begin = 0.0
 
@@ -93,10 +94,10 @@ class RayPool:
         """Return the `host:pid` of the actor that the next job goes to."""
         return self._idle[-1][1]
 
-    def submit(self, key: int, job: str) -> str:
-        """Hand a job to an idle actor and return its `host:pid`."""
+    def submit(self, key: int, job: str, checkpoint: bytes | None = None) -> str:
+        """Hand a job to an idle actor and return its `host:pid`; checkpoints travel through Ray's object store."""
         actor, name = self._idle.pop()
-        stream = actor.run.options(num_returns="streaming").remote(job)
+        stream = actor.run.options(num_returns="streaming").remote(job, checkpoint)
         self._running[stream] = (key, actor, name)
         return name
 
@@ -149,19 +150,25 @@ class RayPool:
     def _report(self, stream: Any) -> Report | None:
         key, actor, name = self._running[stream]
         try:
-            message: list[Any] = json.loads(self._ray.get(next(stream)))
+            content: str | bytes = self._ray.get(next(stream))
+            if isinstance(content, bytes):
+                self._checkpoints[stream] = content
+                return None
+            message: list[Any] = json.loads(content)
         except StopIteration:
             message = ["failed", "the worker ended the trial without a result"]
         except self._ray.exceptions.RayError as error:
             del self._running[stream]
+            self._checkpoints.pop(stream, None)
             self._kill(actor)
             self._start_actor()
             return WorkerLost(key, f"worker {name} died: {_line(error)}")
         if message[0] == "epoch":
             return EpochDone(key, message[1], message[2])
         del self._running[stream]
+        checkpoint = self._checkpoints.pop(stream, None)
         self._idle.append((actor, name))
-        return JobDone(key, message[1]) if message[0] == "done" else JobFailed(key, message[1])
+        return JobDone(key, message[1], checkpoint) if message[0] == "done" else JobFailed(key, message[1])
 
     def _start_actor(self) -> None:
         from nas.executors.ray_worker import RayWorker

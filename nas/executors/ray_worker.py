@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nas.executors.work import perform, reason_of
+from nas.executors.work import perform_stretch, reason_of
 
 
 class RayWorker:
@@ -25,13 +25,21 @@ class RayWorker:
         """Return `host:pid`, once the worker is up."""
         return f"{socket.gethostname()}:{os.getpid()}"
 
-    def run(self, job: str) -> Iterator[str]:
-        """Run a job; yield `["epoch", number, metrics]` as they come, last `["done", outcome]` or `["failed", why]`."""
-        messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+    def run(self, job: str, checkpoint: bytes | None = None) -> Iterator[str | bytes]:
+        """Run a job; yield `["epoch", number, metrics]` as they come, last `["done", outcome]` or `["failed", why]`.
+
+        The checkpoint of a stretch comes before "done", as it is.
+        """
+        messages: queue.SimpleQueue[str | bytes] = queue.SimpleQueue()
+
+        def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+            messages.put(json.dumps(["epoch", epoch, metrics]))
 
         def work() -> None:
             try:
-                outcome = perform(job, lambda epoch, metrics: messages.put(json.dumps(["epoch", epoch, metrics])))
+                outcome, reached = perform_stretch(job, on_epoch, checkpoint)
+                if reached is not None:
+                    messages.put(reached)
                 messages.put(json.dumps(["done", outcome]))
             except BaseException as error:  # the driver decides, this process goes on
                 messages.put(json.dumps(["failed", reason_of(error)]))
@@ -41,5 +49,5 @@ class RayWorker:
         kind = "epoch"
         while kind == "epoch":
             message = messages.get()
-            kind = json.loads(message)[0]
+            kind = "epoch" if isinstance(message, bytes) else json.loads(message)[0]
             yield message

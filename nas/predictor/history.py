@@ -35,7 +35,6 @@ class History:
         self._known = known
         self._read: set[int] = set()
         self._told: list[FrozenTrial] = []
-        self._values: list[list[float]] = []
         self._over: list[float] = []
         self._matrix: Array = np.full((64, 64), np.nan)
         self._order: Integers = np.zeros(0, dtype=np.int64)
@@ -51,7 +50,7 @@ class History:
                 continue
             if trial.state.is_finished():
                 self._read.add(trial.number)
-                self._finish(trial, signs)
+                self._finish(trial)
             else:
                 self.pending.append(trial)
                 waiting.append(self.columns.row(trial.params, trial.distributions))
@@ -59,7 +58,9 @@ class History:
         self.pending_rows = self.columns.matrix(waiting)
         numbers = np.array([trial.number for trial in self._told], dtype=np.int64)
         self._order = np.argsort(numbers, kind="stable")
-        self.outcomes = np.array(self._values).reshape(-1, len(signs))[self._order]
+        # read anew: what was told of a trial that was not fully trained is amended as others go on
+        values = [[sign * value for sign, value in zip(signs, trial.values, strict=True)] for trial in self._told]
+        self.outcomes = np.array(values).reshape(-1, len(signs))[self._order]
         self.excess = np.array(self._over)[self._order]
         self.seen = self._finished | {int(print_) for print_ in self._prints(self.pending_rows)}
 
@@ -88,7 +89,7 @@ class History:
                 out[index] = self._costs[trial.number]
         return out
 
-    def _finish(self, trial: FrozenTrial, signs: Sequence[float]) -> None:
+    def _finish(self, trial: FrozenTrial) -> None:
         row = self.columns.matrix([self.columns.row(trial.params, trial.distributions)])
         self._finished.add(int(self._prints(row)[0]))
         if trial.state != TrialState.COMPLETE or not np.isfinite(trial.values).all():
@@ -97,7 +98,6 @@ class History:
         self._grow(index + 1)
         self._matrix[index, :width] = row[0]
         self._told.append(trial)
-        self._values.append([sign * value for sign, value in zip(signs, trial.values, strict=True)])
         self._over.append(sum(max(0.0, over) for over in trial.constraints.values()))
 
     def _grow(self, count: int) -> None:

@@ -42,6 +42,14 @@ def nas(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     return run
 
 
+@pytest.fixture
+def toy_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the rung rules of tests/nas/rules be known by name."""
+    import nas.rungs
+
+    monkeypatch.setattr(nas.rungs, "__path__", [*nas.rungs.__path__, str(Path(__file__).parent / "rules")])
+
+
 def one_line(ran: Ran) -> str:
     """Check that a command ended as a user error must, and return its line."""
     assert ran.code == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.events import Event, Notice, TrialFinished, TrialStarted
-from nas.executors import EpochDone, ExecutorError, JobDone, JobFailed, RayPool, Report, WorkerLost
+from nas.executors import EpochDone, ExecutorError, Inline, JobDone, JobFailed, RayPool, Report, WorkerLost
 from nas.search import run_search
 from nas.settings import SearchSettings
 from space import DesignSpace
@@ -26,6 +26,20 @@ def pool() -> Iterator[RayPool]:
         while started.idle() < 2:
             started.wait(lambda report: None)
         yield started
+
+
+class Shared:
+    """The module's pool, which outlives a search."""
+
+    def __init__(self, pool: RayPool) -> None:
+        self.workers, self.ahead = pool.workers, pool.ahead
+        self.idle, self.next_worker, self.submit, self.wait = pool.idle, pool.next_worker, pool.submit, pool.wait
+
+    def __enter__(self) -> Shared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
 
 def job(number: int, *, sleep_ms: float = 0.0, epochs: int = 2, data: str = "digits") -> str:
@@ -96,23 +110,11 @@ def test_a_search_survives_the_death_of_a_worker(pool: RayPool, tmp_path: Path) 
             victims.append(int(event.worker.rpartition(":")[2]))
             os.kill(victims[0], signal.SIGKILL)
 
-    class Shared:
-        """The module's pool, which outlives this search."""
-
-        workers, ahead = pool.workers, pool.ahead
-        idle, next_worker, submit, wait = pool.idle, pool.next_worker, pool.submit, pool.wait
-
-        def __enter__(self) -> Shared:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            return None
-
     with Store.open(tmp_path / "nas.db") as store:
         settings = SearchSettings.make(
             study="s", space="tiny", budget=10, workers=2, evaluators=(Surrogate(sleep_ms=20),), train_as="full"
         )
-        result = run_search(store, settings, executor=Shared(), on_event=listen)
+        result = run_search(store, settings, executor=Shared(pool), on_event=listen)
         rows = store.trials(store.study("s").id)
     assert result.done == 10
     assert victims
@@ -121,6 +123,37 @@ def test_a_search_survives_the_death_of_a_worker(pool: RayPool, tmp_path: Path) 
     assert len(finished) == len(set(finished)) == 10
     assert next(row for row in rows if row.number == 2).attempt == 2
     assert all(row.epochs == 3 for row in rows if row.state == "complete")
+
+
+@pytest.mark.usefixtures("toy_rules")
+def test_checkpoints_go_to_other_workers_and_outlive_them(pool: RayPool, tmp_path: Path) -> None:
+    recipe = PROXY_RECIPE.model_copy(update={"epochs": 9, "epoch_images": 64, "validation_images": 60})
+    asked = {"space": "tiny", "budget": 8, "recipe": recipe, "train_as": "full", "sampler": "random", "repeat": True}
+    victims: list[int] = []
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, TrialStarted) and event.epochs and not victims:
+            victims.append(event.number)
+            os.kill(int(event.worker.rpartition(":")[2]), signal.SIGKILL)
+
+    with Store.open(tmp_path / "nas.db") as store:
+        settings = SearchSettings.make(study="s", workers=2, fidelity="top_share:2", **asked)
+        run_search(store, settings, executor=Shared(pool), on_event=listen)
+        run_search(store, SearchSettings.make(study="whole", **asked), executor=Inline())
+        whole = {row.arch_id: row for row in store.trials(store.study("whole").id)}
+        rows = store.trials(store.study("s").id)
+        curves = {row.number: [each.metrics for each in store.epochs_of(row.id)] for row in rows}
+        for row in rows:
+            uninterrupted = [each.metrics for each in store.epochs_of(whole[row.arch_id].id)]
+            assert curves[row.number] == uninterrupted[: row.epochs]
+        assert [path for path in store.root.rglob("*") if path.is_file()] == []
+    complete = [row for row in rows if row.state == "complete"]
+    assert complete
+    assert all(row.values == whole[row.arch_id].values for row in complete)
+    assert any(isinstance(event, Notice) and "it goes on from epoch 1" in event.text for event in events)
+    assert rows[victims[0]].attempt == 2
 
 
 def test_joining_whatever_cluster_is_there_is_refused() -> None:

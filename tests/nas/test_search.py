@@ -11,7 +11,7 @@ import pytest
 from nas.driver import SearchError
 from nas.events import Event, Finished, FrontChanged, Notice, Rejected, Started, TrialFinished, TrialStarted
 from nas.executors import EpochDone, Inline, JobDone, JobFailed, Report, WorkerLost
-from nas.executors.work import perform
+from nas.executors.work import perform_stretch
 from nas.front import front_points
 from nas.search import Result, resume_search, run_search
 from nas.settings import SearchSettings
@@ -65,7 +65,7 @@ class Scripted:
     def __init__(self, script: Callable[[int, int], Report | None], workers: int = 1) -> None:
         self.workers, self.ahead = workers, 1
         self.script = script
-        self.jobs: list[tuple[int, str]] = []
+        self.jobs: list[tuple[int, str, bytes | None]] = []
         self.submitted: list[int] = []
 
     def __enter__(self) -> Self:
@@ -80,19 +80,19 @@ class Scripted:
     def next_worker(self) -> str:
         return "scripted"
 
-    def submit(self, key: int, job: str) -> str:
-        self.jobs.append((key, job))
+    def submit(self, key: int, job: str, checkpoint: bytes | None = None) -> str:
+        self.jobs.append((key, job, checkpoint))
         self.submitted.append(key)
         return "scripted"
 
     def wait(self, listener: Callable[[Report], None], timeout: float | None = None) -> bool:
         if not self.jobs or timeout == 0:
             return False
-        key, job = self.jobs.pop(0)
+        key, job, checkpoint = self.jobs.pop(0)
         report = self.script(key, self.submitted.count(key))
         if report is None:
-            outcome = perform(job, lambda epoch, metrics: listener(EpochDone(key, epoch, metrics)))
-            report = JobDone(key, outcome)
+            found = perform_stretch(job, lambda epoch, metrics: listener(EpochDone(key, epoch, metrics)), checkpoint)
+            report = JobDone(key, *found)
         listener(report)
         return True
 

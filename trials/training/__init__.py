@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trials.training.loop import fit
     from trials.training.recipe import FULL_RECIPE, PROXY_RECIPE, RECIPES, Recipe
     from trials.training.sparsity import Sparsity
+    from trials.training.stretch import Stretch
 
 _HOME = {
     "FULL_RECIPE": "recipe",
@@ -22,12 +23,23 @@ _HOME = {
     "RECIPES": "recipe",
     "Recipe": "recipe",
     "Sparsity": "sparsity",
+    "Stretch": "stretch",
     "TrainingFailed": "failure",
     "evaluate": "evaluation",
     "fit": "loop",
 }
 
-__all__ = ["FULL_RECIPE", "PROXY_RECIPE", "RECIPES", "Recipe", "Sparsity", "TrainingFailed", "evaluate", "fit"]
+__all__ = [
+    "FULL_RECIPE",
+    "PROXY_RECIPE",
+    "RECIPES",
+    "Recipe",
+    "Sparsity",
+    "Stretch",
+    "TrainingFailed",
+    "evaluate",
+    "fit",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,7 +28,18 @@ CHECK_EVERY = 32
 class Run:
     """A training that stands between two epochs. `recipe.epochs` must be set (see `Recipe.for_data`)."""
 
-    def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, seed: int, device: str, threads: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        recipe: Recipe,
+        seed: int,
+        device: str,
+        threads: int,
+        *,
+        images: float = 1.0,
+    ) -> None:
+        """Stand before the first epoch; `images` is the share of an epoch's images that are trained on for now."""
         self._data, self._recipe, self._seed, self._device, self._threads = data, recipe, seed, device, threads
         self._model = model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._optimizer = create_optimizer_v2(
@@ -37,13 +48,14 @@ class Run:
         self._ema = ModelEmaV3(self._model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         self._scaler = torch.amp.GradScaler(device, enabled=recipe.amp and half_type(device) is torch.float16)
         self._validation = data.validation.sample(recipe.validation_images or len(data.validation))
-        self._images = min(len(data.train), recipe.epoch_images or len(data.train))
-        self._steps = recipe.epoch_steps(len(data.train))
+        self._images = max(1, round(images * min(len(data.train), recipe.epoch_images or len(data.train))))
+        self._whole_steps = recipe.epoch_steps(len(data.train))
+        self._steps = math.ceil(self._images / recipe.batch_size)
         self._diverged = max(10.0, 4 * math.log(len(data.classes)))
         self._kept: dict[str, Any] | None = None
         self.epochs: int = recipe.epochs or 1
         self.epoch: int = 0
-        sparsity, steps = recipe.sparsity, self.epochs * self._steps
+        sparsity, steps = recipe.sparsity, self.epochs * self._whole_steps
         self._sparse = SparseTraining(self._model, sparsity, seed, steps) if sparsity else None
 
     @property
@@ -87,13 +99,18 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Return all that the next epoch depends on; random states follow from the seed and the epoch."""
+        kept = self._kept
+        if kept is not None and kept["epoch"] == self.epoch:
+            # the weights as they stand, which a file then holds once
+            kept = kept | {"weights": self._judged.state_dict()}
         return {
             "epoch": self.epoch,
             "model": self._model.state_dict(),
             "ema": self._ema.module.state_dict() if self._ema else None,
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "kept": self._kept,
+            "kept": kept,
+            "resolution": self._data.resolution,
         } | ({"masks": self._sparse.masks} if self._sparse else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -105,13 +122,16 @@ class Run:
         self._scaler.load_state_dict(state["scaler"])
         if self._sparse:
             self._sparse.load(state["masks"])
-        self._kept = state["kept"]
+        # what was best at another resolution has been judged on other images
+        alike = state.get("resolution", self._data.resolution) == self._data.resolution
+        self._kept = state["kept"] if alike else None
         self.epoch = state["epoch"]
 
     def _step(self, images: Tensor, labels: Tensor, step: int, generator: Generator) -> Tensor:
-        done = self.epoch * self._steps + step
+        # an epoch of fewer images takes its few steps all along the whole epoch's way
+        done = self.epoch * self._whole_steps + step * self._whole_steps // self._steps
         for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.lr * rate(done, self.epochs * self._steps, self._recipe.warmup)
+            group["lr"] = self._recipe.lr * rate(done, self.epochs * self._whole_steps, self._recipe.warmup)
         inputs, targets = augmented(
             images.to(self._device), labels.to(self._device), self._data, self._recipe, generator
         )

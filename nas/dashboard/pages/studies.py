@@ -102,7 +102,7 @@ def state_of(summary: StudySummary) -> str:
 
 def remaining(summary: StudySummary) -> float | None:
     """Return the seconds a running study will still take at its pace so far; None where there is no pace."""
-    done = trained_of(summary)
+    done = trained_of(summary) + summary.waiting
     if summary.driver is None or not summary.budget or not done or summary.started is None:
         return None
     spent = (datetime.now(UTC) - summary.started).total_seconds()

@@ -32,12 +32,12 @@ def study_head(view: View, names: Sequence[str]) -> list[Any]:
 
 def _line(summary: StudySummary) -> html.Div:
     done, left = trained_of(summary), remaining(summary)
-    counts = summary.counts
+    counts = summary.counts | {"queued": summary.counts["queued"] - summary.waiting, "waiting": summary.waiting}
     budget = f"{summary.budget:,}" if summary.budget else "?"
     words = [f"{summary.name}: {state_of(summary)}, {done:,} of {budget} trained"]
     words += [
         f"{counts[state]:,} {state}"
-        for state in ("running", "queued", "failed", "infeasible", "duplicate")
+        for state in ("running", "waiting", "queued", "failed", "infeasible", "duplicate")
         if counts[state]
     ]
     if left is not None:
