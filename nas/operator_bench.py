@@ -26,6 +26,7 @@ from ops import (
     deformable_sampling,
     depthwise_branches,
     depthwise_conv2d,
+    focal_context,
     inception_depthwise,
     selective_scan,
     selective_scan_2d,
@@ -36,6 +37,7 @@ from ops.deformable_sampling.window import Window
 from ops.depthwise_branches.reference import reference as branched
 from ops.depthwise_conv2d.reference import reference as convolved
 from ops.dispatch import Impl
+from ops.focal_context.reference import reference as gathered
 from ops.inception_depthwise.reference import reference as mixed
 from ops.native import call, library, missing
 from ops.selective_scan.associative import associative
@@ -239,6 +241,26 @@ def _by_torchvision(value: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Tens
     return out.view(batch, groups, depth, height * width).permute(0, 3, 1, 2)
 
 
+def focal(shape: tuple[int, int, int, int], sides: tuple[int, ...]) -> Case:
+    """A focal context of maps in channels_last, with a gate for each level and for the mean."""
+    width = shape[1]
+
+    def inputs(batch: int) -> list[Tensor]:
+        # weights as large as training finds them, so that the last level is not all zeros
+        weights = [_normal(width, 1, side, side) / side for side in sides]
+        return [_last(_normal(batch, *shape[1:])), _last(_normal(batch, len(sides) + 1, *shape[2:])), *weights]
+
+    def law(x: Tensor, gates: Tensor, *weights: Tensor) -> Tensor:
+        return gathered(x, weights, gates)
+
+    def ours(impl: Impl | None) -> Way:
+        return lambda x, gates, *weights: focal_context(x, weights, gates, impl=impl)
+
+    pairs = sum(_met(shape[2], side, 1, 1) * _met(shape[3], side, 1, 1) for side in sides)
+    kernels = ", ".join(f"{side}x{side}" for side in sides)
+    return Case("focal_context", shape, kernels, inputs, ours, {"aten": law}, law, macs=3 * shape[0] * width * pairs)
+
+
 KERNELS = ((3, 3), (5, 5), (7, 7), (11, 11), (13, 13), (21, 21), (31, 31), (51, 5), (1, 11))
 CASES = (
     *(
@@ -258,6 +280,8 @@ CASES = (
     inception((32, 96, 32, 32), 12, 3, 11),
     inception((64, 384, 8, 8), 48, 3, 11),
     scan_2d(8, 192, 14, 1, 12),
+    focal((32, 96, 16, 16), (3, 5)),
+    focal((64, 192, 8, 8), (3, 5, 7)),
 )
 """What `nas bench ops` runs."""
 

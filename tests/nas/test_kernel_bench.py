@@ -10,6 +10,7 @@ from nas import kernel_bench
 from nas.kernel_bench import (
     CASES,
     KernelRow,
+    context,
     deformable,
     gate,
     large_kernel,
@@ -36,6 +37,7 @@ SMALL = (
     norm((2, 16, 3, 3)),
     response((2, 16, 3, 3)),
     gate((2, 16, 3, 3), "gelu"),
+    context((2, 16, 3, 3), (3, 5)),
 )
 
 
