@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.operator_bench import Case, Way, branches, depthwise, focal, gradients, inception, sampling, scan, scan_2d
+from nas.operator_bench import gradients
+from nas.operator_cases import Case, Way, branches, depthwise, focal, inception, sampling, scan, scan_2d
 from nas.published_kernels import DCN_V4, REPLKNET
 from nas.turns import quartiles_of
 from ops import gated_product, global_response_norm, layer_norm2d

@@ -49,7 +49,8 @@ def ops(
     if device != "cpu":
         _on_gpu(device, op, rounds, json)
         return
-    from nas.operator_bench import CASES, rows, summary
+    from nas.operator_bench import rows, summary
+    from nas.operator_cases import CASES
 
     chosen = _chosen([case.op for case in CASES], op)
     with waiting("timing ..."):

@@ -4,20 +4,9 @@ import json
 
 import pytest
 
-from nas import operator_bench
-from nas.operator_bench import (
-    CASES,
-    Row,
-    branches,
-    depthwise,
-    inception,
-    peak_macs,
-    rows,
-    sampling,
-    scan,
-    scan_2d,
-    summary,
-)
+from nas import operator_bench, operator_cases
+from nas.operator_bench import Row, peak_macs, rows, summary
+from nas.operator_cases import CASES, branches, depthwise, inception, sampling, scan, scan_2d
 
 SMALL = (
     depthwise((2, 3, 6, 5), (3, 5), dilation=2),
@@ -80,7 +69,7 @@ def test_peak_is_that_of_a_processor(monkeypatch):
 
 
 def test_the_command_prints_a_table_or_json(nas, monkeypatch):
-    monkeypatch.setattr(operator_bench, "CASES", SMALL[2:4])
+    monkeypatch.setattr(operator_cases, "CASES", SMALL[2:4])
     ran = nas("bench", "ops", "--rounds", "1")
     assert (ran.code, ran.err) == (0, "")
     assert "published loop" in ran.out
