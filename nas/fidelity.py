@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from nas.rungs import Rung, RungRule, rung_rule, rung_rule_names
+from nas.rungs import DEFAULT, Rung, RungRule, rung_rule, rung_rule_names
 from space.errors import NasError, nearest
 
 LARGEST = 100
@@ -32,7 +32,7 @@ class Fidelity(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    rule: str = NONE
+    rule: str = DEFAULT
     reduction: Annotated[int, Field(ge=2, le=LARGEST)] = 3
     """One of so many trials goes on from each rung."""
     rungs: tuple[Rung, ...] = ()

@@ -20,6 +20,7 @@ from typing import Any, Self
 from nas.adoption import adopt
 from nas.events import Listener, Notice, silent
 from nas.executors import Inline
+from nas.fidelity import NONE
 from nas.front import FrontPoint, front_points
 from nas.naming import fresh_study_name
 from nas.objective import objectives_in
@@ -92,6 +93,8 @@ def tune_study(
     asked = SearchSettings.make(study=name, space=space, budget=budget, data=data, **settings)
     if asked.then is not None:
         raise NasError(f"then: {str(asked.then)!r}, allowed: none, Ray Tune trains each point once")
+    if asked.fidelity.rule != NONE:
+        raise NasError(f"fidelity: {str(asked.fidelity)!r}, allowed: {NONE}, Ray Tune's scheduler stops trials")
     design = DesignSpace.load(space)
     prepared = prepare(asked, design)
     opened_store = Store.open(store)

@@ -263,9 +263,10 @@ def _wanted(objectives: Sequence[str], limits: Sequence[str], then: FollowUp | N
 
 
 def _fidelity(rule: str | None, rungs: list[str] | None) -> Fidelity | None:
-    from nas.fidelity import NONE, Fidelity
+    from nas.fidelity import Fidelity
+    from nas.rungs import DEFAULT
 
-    return None if rule is None and not rungs else Fidelity.parse(rule or NONE, rungs or ())
+    return None if rule is None and not rungs else Fidelity.parse(rule or DEFAULT, rungs or ())
 
 
 def _follow_up(then: str | None, epochs: int | None) -> FollowUp | None:

@@ -6,7 +6,7 @@ import pytest
 
 from nas import operator_bench, operator_cases
 from nas.operator_bench import Row, peak_macs, rows, summary
-from nas.operator_cases import CASES, branches, depthwise, inception, sampling, scan, scan_2d
+from nas.operator_cases import CASES, branches, depthwise, focal, inception, sampling, scan, scan_2d
 
 SMALL = (
     depthwise((2, 3, 6, 5), (3, 5), dilation=2),
@@ -17,6 +17,7 @@ SMALL = (
     branches((1, 3, 6, 5), (7, 3)),
     inception((1, 7, 5, 6), 2, 3, 11),
     scan_2d(1, 4, 3, 2, 3),
+    focal((1, 4, 5, 6), (3, 5)),
 )
 
 

@@ -205,6 +205,8 @@ def test_wrong_settings_are_refused_in_one_line_and_nothing_is_stored(tmp_path: 
 
     with pytest.raises(NasError, match="then: 'full:2', allowed: none"):
         begin(then={"count": 2})
+    with pytest.raises(NasError, match="fidelity: 'pareto_halving:3', allowed: none"):
+        begin(fidelity="pareto_halving")
     with pytest.raises(NasError, match="sampler"):
         begin(sampler="annealing")
     assert list(tmp_path.iterdir()) == []
