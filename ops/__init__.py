@@ -8,6 +8,7 @@ from ops.dcnv4 import dcnv4
 from ops.deform_conv2d import deform_conv2d
 from ops.deformable_sampling import deformable_sampling
 from ops.depthwise_conv2d import depthwise_conv2d
+from ops.focal_context import focal_context, gated_levels
 from ops.gated_product import gated_product
 from ops.global_response_norm import global_response_norm
 from ops.hippo import Nplr, hippo, nplr, s4d_spectrum
@@ -29,6 +30,8 @@ __all__ = [
     "deformable_sampling",
     "depthwise_conv2d",
     "flash_deform_attn",
+    "focal_context",
+    "gated_levels",
     "gated_product",
     "global_response_norm",
     "hippo",

@@ -45,3 +45,15 @@ def rows(x: Tensor) -> tuple[int, int, int] | None:
     if is_in_rows(x):
         return x.numel() // x.shape[1], x.shape[1], x.stride(3) if x.shape[3] > 1 else x.stride(2)
     return None
+
+
+def room(x: Tensor) -> Tensor:
+    """Return room for a map that lies in memory as x does, a part of the channels of another map without the gaps."""
+    last = is_last(x) or (not x[0].is_contiguous() and is_in_rows(x))
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=layout)
+
+
+def extent(x: Tensor) -> int:
+    """Return how far the last number of a map lies from its first, in numbers."""
+    return sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True))

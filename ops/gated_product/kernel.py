@@ -15,9 +15,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ops.gated_product.reference import ACTIVATIONS
-from ops.gated_product.registered import room
 from ops.kernel import POINTERS, STREAMING, Configuration, Movement, aligned
-from ops.layout import rows
+from ops.layout import room, rows
 
 LONG, SHORT = (1, 4096), (32, 128)
 """Rows and numbers of a tile, for rows of at least LONGEST numbers and for shorter ones."""

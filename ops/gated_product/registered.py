@@ -10,20 +10,12 @@ from torch import Tensor
 from ops.dispatch import DEVICES
 from ops.double_backward import second_backward
 from ops.gated_product.reference import Activation, reference
-from ops.layout import is_in_rows, is_last
+from ops.layout import extent, room
 
 
 def takes(gate: Tensor, value: Tensor) -> bool:
     """Whether there is a kernel for maps of these shapes: its offsets are numbers of 32 bits."""
-    room = max(sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) for x in (gate, value))
-    return gate.numel() > 0 and room < 1 << 31 and gate.dtype == value.dtype
-
-
-def room(gate: Tensor) -> Tensor:
-    """Return room for a map that lies in memory as the gate does, without gaps."""
-    last = is_last(gate) or (not gate[0].is_contiguous() and is_in_rows(gate))
-    layout = torch.channels_last if last else torch.contiguous_format
-    return torch.empty(gate.shape, dtype=gate.dtype, device=gate.device, memory_format=layout)
+    return gate.numel() > 0 and max(extent(gate), extent(value)) < 1 << 31 and gate.dtype == value.dtype
 
 
 @torch.library.custom_op("nas_ops::gated_product", mutates_args=(), device_types=DEVICES)

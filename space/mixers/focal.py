@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
+from ops import focal_context, gated_levels
 from space.cost import Cost, Size, convolution, linear
 from space.families import TokenMixer
 from space.layers import Conv2d, Guided, Pointwise, odd
@@ -27,13 +28,19 @@ class FocalContext(Guided):
 
     def forward(self, x: Tensor, guide: Tensor | None = None) -> Tensor:
         """Gather the context of each position."""
-        weights = self.weigh(x if guide is None else guide)
-        total = x.new_zeros(())
-        for index, level in enumerate(self.levels):
-            x = F.gelu(level(x))
-            total = total + x * weights[:, index : index + 1]
-        last = F.gelu(x.mean(dim=(2, 3), keepdim=True))
-        return (total + last * weights[:, len(self.levels) :]) * self.factor
+        gates = self.weigh(x if guide is None else guide)
+        if not self._observed():
+            weights = [cast("Conv2d", level).weight for level in self.levels]
+            return focal_context(x, weights, gates, scale=self.factor)
+        levels = [x]
+        for level in self.levels:
+            levels.append(F.gelu(level(levels[-1])))
+        return gated_levels(levels[1:], gates, self.factor)
+
+    def _observed(self) -> bool:
+        """Whether somebody listens to what a level takes or returns, so that each has to be computed by itself."""
+        hooks = ("_forward_hooks", "_forward_pre_hooks")
+        return any(bool(getattr(level, name)) for level in self.levels for name in hooks)
 
 
 class Focal(TokenMixer):
