@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.operator_bench import Case, Way, depthwise, gradients, sampling, scan
+from nas.operator_bench import Case, Way, depthwise, focal, gradients, sampling, scan
 from nas.published_kernels import DCN_V4, REPLKNET
 from nas.turns import quartiles_of
 from ops import gated_product, global_response_norm, layer_norm2d
@@ -140,6 +140,13 @@ def gate(shape: tuple[int, int, int, int], act: Activation) -> KernelCase:
     return of_maps("gated_product", shape, act, 8, lambda g, v, impl: gated_product(g, v, act=act, impl=impl), maps=2)
 
 
+def context(shape: tuple[int, int, int, int], sides: tuple[int, ...]) -> KernelCase:
+    """A focal context; levels go through several passes, each of which reads and writes its maps once."""
+    levels = len(sides)
+    forward, backward = 3 * levels + 2 * ((levels + 1) // 2), 6 * levels + 2
+    return KernelCase(focal(shape, sides), forward + backward)
+
+
 CASES = (
     *(large_kernel(32, 384, side, (kernel, kernel)) for side in (16, 32, 64) for kernel in (3, 7, 13, 21, 31)),
     large_kernel(32, 384, 32, (51, 5)),
@@ -151,6 +158,8 @@ CASES = (
     response((64, 384, 56, 56)),
     gate((64, 192, 28, 28), "silu"),
     gate((64, 192, 28, 28), "gelu"),
+    context((64, 96, 56, 56), (3, 5)),
+    context((64, 384, 14, 14), (3, 5, 7)),
 )
 """What `nas bench ops --device cuda` runs."""
 

@@ -20,12 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.turns import by_turns, clock_of
-from ops import deformable_sampling, depthwise_conv2d, selective_scan
+from ops import deformable_sampling, depthwise_conv2d, focal_context, selective_scan
 from ops.deformable_sampling.grids import grids
 from ops.deformable_sampling.reference import reference as sampled
 from ops.deformable_sampling.window import Window
 from ops.depthwise_conv2d.reference import reference as convolved
 from ops.dispatch import Impl
+from ops.focal_context.reference import reference as gathered
 from ops.native import call, library, missing
 from ops.selective_scan.associative import associative
 from ops.selective_scan.reference import reference as published
@@ -154,6 +155,26 @@ def _by_torchvision(value: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Tens
     return out.view(batch, groups, depth, height * width).permute(0, 3, 1, 2)
 
 
+def focal(shape: tuple[int, int, int, int], sides: tuple[int, ...]) -> Case:
+    """A focal context of maps in channels_last, with a gate for each level and for the mean."""
+    width = shape[1]
+
+    def inputs(batch: int) -> list[Tensor]:
+        # weights as large as training finds them, so that the last level is not all zeros
+        weights = [_normal(width, 1, side, side) / side for side in sides]
+        return [_last(_normal(batch, *shape[1:])), _last(_normal(batch, len(sides) + 1, *shape[2:])), *weights]
+
+    def law(x: Tensor, gates: Tensor, *weights: Tensor) -> Tensor:
+        return gathered(x, weights, gates)
+
+    def ours(impl: Impl | None) -> Way:
+        return lambda x, gates, *weights: focal_context(x, weights, gates, impl=impl)
+
+    pairs = sum(_met(shape[2], side, 1, 1) * _met(shape[3], side, 1, 1) for side in sides)
+    kernels = ", ".join(f"{side}x{side}" for side in sides)
+    return Case("focal_context", shape, kernels, inputs, ours, {"aten": law}, law, macs=3 * shape[0] * width * pairs)
+
+
 KERNELS = ((3, 3), (5, 5), (7, 7), (11, 11), (13, 13), (21, 21), (31, 31), (51, 5), (1, 11))
 CASES = (
     *(
@@ -168,6 +189,8 @@ CASES = (
     sampling(32, 14, 14, 8, 16),
     sampling(8, 32, 32, 4, 16),
     sampling(64, 8, 8, 4, 16),
+    focal((32, 96, 16, 16), (3, 5)),
+    focal((64, 192, 8, 8), (3, 5, 7)),
 )
 """What `nas bench ops` runs."""
 

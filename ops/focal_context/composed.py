@@ -46,7 +46,7 @@ class _Sum(torch.autograd.Function):
         """Sum up."""
         total = levels[0] * gates[:, :1]
         for index, level in enumerate([*levels[1:], mean], 1):
-            total.addcmul_(level, gates[:, index : index + 1])
+            total = torch.addcmul(total, level, gates[:, index : index + 1])
         return total
 
     @staticmethod

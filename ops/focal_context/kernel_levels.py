@@ -1,8 +1,8 @@
 """A level of a focal context in Triton, forward and backward: a convolution whose columns slide through registers.
 
-A program owns some tiles of rows x columns of one image, one below the other, and a block of channels. For each row of
-taps it loads each column of the map once and adds it to all output columns that it meets. The rest is done on the way
-out: GELU, the product with the gate, the sum of levels and, of the last one, the sum over positions.
+A program owns a tile of rows x columns of one image and a block of channels. For each row of taps it loads each column
+of the map once and adds it to all output columns that it meets. The rest is done on the way out: GELU, the product with
+the gate, the sum of levels and, of the last one, the sum over positions.
 
 Shapes: maps [N, H, W, C], channels side by side; taps [K * K, C]. C and the strides of `x` are multiples of 8, for
 vector loads; all other maps are without gaps.
@@ -17,9 +17,11 @@ from torch import Tensor
 
 from ops.kernel import CONVOLUTION, POINTERS, REGISTER_TILED, Configuration
 
-CHANNELS, ROWS, TILES = 32, 8, 2
-"""Channels and rows of a tile, and tiles of a program, so that few rows are read by two of them."""
-COLUMNS = {3: 8, 5: 8, 7: 8, 9: 8, 11: 7}
+CHANNELS, ROWS = 32, 8
+"""Channels of a tile, and rows of one where a program takes several."""
+TALL = 16
+"""Rows of a tile that is a program's only one: programs of lower ones would share many rows."""
+COLUMNS = {3: 8, 5: 8, 7: 8, 9: 8, 11: 6}
 """Columns of a tile, by the taps of a side."""
 SIZES = [
     "channels", "height", "width", "tall", "tap_first", "tap_step", "gates_n", "gates_l", "gates_h", "gates_w", "level",
@@ -80,40 +82,40 @@ def level_kernel(
     x, taps, gates, before, total, y, z, sums,
     channels, height, width, tall, tap_first, tap_step, gates_n, gates_l, gates_h, gates_w, level,
     x_n, x_h, x_w, activates, aggregates, previous, adds, keeps, passes, scale,
-    TAPS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr, TILES: tl.constexpr,
+    TAPS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Convolve tiles and write them to `z` (keeps), activated to `y` (passes), gated to the sum of levels (aggregates).
+    """Convolve a tile and write it to `z` (keeps), activated to `y` (passes), gated to the sum of levels (aggregates).
 
     The sum takes up the level before, which is at hand as `x` (previous), and the sum so far (adds).
     """
-    image, top, column = tile_of(tl.program_id(0), height, width, ROWS * TILES, COLUMNS)
+    image, top, column = tile_of(tl.program_id(0), height, width, ROWS, COLUMNS)
     channels, x_h, x_w = channels // 8 * 8, x_h // 8 * 8, x_w // 8 * 8
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]
     x += image * (x_n // 8 * 8)
     start = image * height * width * channels
+    before, total, y, z = before + start, total + start, y + start, z + start
     whole = tl.zeros([ROWS, CHANNELS], tl.float32)
     gates += image * gates_n + level * gates_l
-    for tile in range(tl.minimum(tl.cdiv(height - top, ROWS), TILES)):
-        row = top + tile * ROWS + tl.arange(0, ROWS)[:, None]
-        out = _convolved(x, taps, row, column, channel, channels, height, width, tall, x_h, x_w, tap_first, tap_step,
-                         TAPS, ROWS, COLUMNS, CHANNELS)  # fmt: skip
-        for i in tl.static_range(COLUMNS):
-            at, on_map = column + i, (row < height) & (column + i < width)
-            inside = on_map & (channel < channels)
-            place = start + ((row * width + at) * channels + channel)
-            tl.store(z + place, out[i].to(z.dtype.element_ty), mask=inside & (keeps != 0))
-            if activates != 0:
-                active = out[i] * cumulative(out[i])
-                whole += tl.where(inside, active, 0.0)
-                tl.store(y + place, active.to(y.dtype.element_ty), mask=inside & (passes != 0))
-                if aggregates != 0:
-                    gate = gates + (row * gates_h + at * gates_w)
-                    own = tl.load(gate, mask=on_map, other=0.0).to(tl.float32)
-                    other = tl.load(gate - gates_l, mask=on_map & (previous != 0), other=0.0).to(tl.float32)
-                    beside = tl.load(x + (row * x_h + at * x_w + channel), mask=inside & (previous != 0), other=0.0)
-                    had = tl.load(before + place, mask=inside & (adds != 0), other=0.0).to(tl.float32)
-                    had += (active * own + beside.to(tl.float32) * other) * scale
-                    tl.store(total + place, had.to(total.dtype.element_ty), mask=inside)
+    row = top + tl.arange(0, ROWS)[:, None]
+    out = _convolved(x, taps, row, column, channel, channels, height, width, tall, x_h, x_w, tap_first, tap_step,
+                     TAPS, ROWS, COLUMNS, CHANNELS)  # fmt: skip
+    for i in tl.static_range(COLUMNS):
+        at, on_map = column + i, (row < height) & (column + i < width)
+        inside = on_map & (channel < channels)
+        place = (row * width + at) * channels + channel
+        tl.store(z + place, out[i].to(z.dtype.element_ty), mask=inside & (keeps != 0))
+        if activates != 0:
+            active = out[i] * cumulative(out[i])
+            whole += tl.where(inside, active, 0.0)
+            tl.store(y + place, active.to(y.dtype.element_ty), mask=inside & (passes != 0))
+            if aggregates != 0:
+                gate = gates + (row * gates_h + at * gates_w)
+                own = tl.load(gate, mask=on_map, other=0.0).to(tl.float32)
+                other = tl.load(gate - gates_l, mask=on_map & (previous != 0), other=0.0).to(tl.float32)
+                beside = tl.load(x + (row * x_h + at * x_w + channel), mask=inside & (previous != 0), other=0.0)
+                had = tl.load(before + place, mask=inside & (adds != 0), other=0.0).to(tl.float32)
+                had += (active * own + beside.to(tl.float32) * other) * scale
+                tl.store(total + place, had.to(total.dtype.element_ty), mask=inside)
     share = tl.program_id(0) * channels + channel
     found = tl.sum(whole, 0, keep_dims=True)
     tl.store(sums + share, found, mask=(channel < channels) & (activates != 0) & (passes == 0))
@@ -124,17 +126,18 @@ def level_backward_kernel(
     x, taps, grad, gates, z, d_mean, d_z, d_gates,
     channels, height, width, tall, tap_first, tap_step, gates_n, gates_l, gates_h, gates_w, level, levels, images, last,
     scale,
-    TAPS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr, TILES: tl.constexpr,
+    TAPS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Write the gradient of tiles before their activation, and the gate's share [blocks of channels, N, L, H, W].
+    """Write the gradient of a tile before its activation, and the gate's share [blocks of channels, N, L, H, W].
 
     `x` is that gradient of the next level, to convolve by that one's taps turned round; of the last level (last) what
     the mean adds takes its place.
     """
-    image, top, column = tile_of(tl.program_id(0), height, width, ROWS * TILES, COLUMNS)
+    image, top, column = tile_of(tl.program_id(0), height, width, ROWS, COLUMNS)
     channels = channels // 8 * 8
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]
     start = image * height * width * channels
+    x, grad, z, d_z = x + start, grad + start, z + start, d_z + start
     lane = tl.arange(0, ROWS)[:, None]
     of_mean = tl.load(
         d_mean + (image * channels + channel + lane * 0), mask=(channel < channels) & (last != 0) & (lane >= 0),
@@ -142,22 +145,21 @@ def level_backward_kernel(
     )  # fmt: skip
     gates += image * gates_n + level * gates_l
     d_gates += ((tl.program_id(1) * images + image) * levels + level) * height * width
-    for tile in range(tl.minimum(tl.cdiv(height - top, ROWS), TILES)):
-        row = top + tile * ROWS + lane
-        through = _convolved(x + start, taps, row, column, channel, channels, height, width, tall, width * channels,
-                             channels, tap_first, tap_step, TAPS, ROWS, COLUMNS, CHANNELS)  # fmt: skip
-        for i in tl.static_range(COLUMNS):
-            at, on_map = column + i, (row < height) & (column + i < width)
-            inside = on_map & (channel < channels)
-            place = start + ((row * width + at) * channels + channel)
-            g = tl.load(grad + place, mask=inside, other=0.0).to(tl.float32) * scale
-            value = tl.load(z + place, mask=inside, other=0.0).to(tl.float32)
-            below = cumulative(value)
-            gate = tl.load(gates + (row * gates_h + at * gates_w), mask=on_map, other=0.0).to(tl.float32)
-            slope = below + value * 0.3989422804014327 * tl.exp(-0.5 * value * value)
-            found = (through[i] + of_mean + g * gate) * slope
-            tl.store(d_z + place, found.to(d_z.dtype.element_ty), mask=inside)
-            tl.store(d_gates + (row * width + at), tl.sum(g * value * below, 1, keep_dims=True), mask=on_map)
+    row = top + lane
+    through = _convolved(x, taps, row, column, channel, channels, height, width, tall, width * channels,
+                         channels, tap_first, tap_step, TAPS, ROWS, COLUMNS, CHANNELS)  # fmt: skip
+    for i in tl.static_range(COLUMNS):
+        at, on_map = column + i, (row < height) & (column + i < width)
+        inside = on_map & (channel < channels)
+        place = (row * width + at) * channels + channel
+        g = tl.load(grad + place, mask=inside, other=0.0).to(tl.float32) * scale
+        value = tl.load(z + place, mask=inside, other=0.0).to(tl.float32)
+        below = cumulative(value)
+        gate = tl.load(gates + (row * gates_h + at * gates_w), mask=on_map, other=0.0).to(tl.float32)
+        slope = below + value * 0.3989422804014327 * tl.exp(-0.5 * value * value)
+        found = (through[i] + of_mean + g * gate) * slope
+        tl.store(d_z + place, found.to(d_z.dtype.element_ty), mask=inside)
+        tl.store(d_gates + (row * width + at), tl.sum(g * value * below, 1, keep_dims=True), mask=on_map)
 
 
 def _configured(dtype: torch.dtype, taps: int, backward: bool) -> Configuration:
@@ -172,11 +174,12 @@ def _configured(dtype: torch.dtype, taps: int, backward: bool) -> Configuration:
             **dict.fromkeys(SIZES + (BACKWARD if backward else FORWARD), "i32"),
             "scale": "fp32",
         },
-        constants={"TAPS": taps, "ROWS": ROWS, "COLUMNS": COLUMNS[taps], "CHANNELS": CHANNELS, "TILES": TILES},
+        constants={"TAPS": taps, "ROWS": TALL, "COLUMNS": COLUMNS[taps], "CHANNELS": CHANNELS},
         # three taps are too few to use a value seven times
         limits=REGISTER_TILED if taps == 3 else CONVOLUTION,
-        num_warps=2,
-        wavefronts=1,
+        num_warps=4,
+        wavefronts=2,
+        registers=160 if backward and taps == 11 else None,
         vector_bits=128 if dtype == torch.float32 else 64,
     )
 
@@ -192,7 +195,7 @@ CONFIGURATIONS = tuple(TABLE.values())
 
 def programs_of(chosen: Configuration, height: int, width: int) -> int:
     """Return how many programs share the positions of an image."""
-    return triton.cdiv(height, ROWS * TILES) * triton.cdiv(width, chosen.constants["COLUMNS"])
+    return triton.cdiv(height, TALL) * triton.cdiv(width, chosen.constants["COLUMNS"])
 
 
 def steps_of(x: Tensor) -> tuple[int, int, int]:
@@ -206,7 +209,7 @@ def level(
 ) -> Tensor:  # fmt: skip
     """Write what is given of level `number`, whose taps start at `first`: see the kernel.
 
-    Return the sums over the programs' tiles of the activated map [N, programs, C]; none where there is a `y` to go on
+    Return the sums over tiles of the activated map [N, tiles, C]; none where there is a `y` to go on
     with.
     """
     images, channels, height, width = x.shape

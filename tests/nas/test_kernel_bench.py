@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nas import kernel_bench
-from nas.kernel_bench import CASES, KernelRow, deformable, gate, large_kernel, norm, response, rows, scanning
+from nas.kernel_bench import CASES, KernelRow, context, deformable, gate, large_kernel, norm, response, rows, scanning
 from nas.published_kernels import REPLKNET
 from ops.kernel import discovered
 from space.errors import NasError
@@ -20,6 +20,7 @@ SMALL = (
     norm((2, 16, 3, 3)),
     response((2, 16, 3, 3)),
     gate((2, 16, 3, 3), "gelu"),
+    context((2, 16, 3, 3), (3, 5)),
 )
 
 
