@@ -23,6 +23,12 @@ TALL = 16
 """Rows of a tile that is a program's only one: programs of lower ones would share many rows."""
 COLUMNS = {3: 8, 5: 8, 7: 8, 9: 8, 11: 6}
 """Columns of a tile, by the taps of a side."""
+BOUNDED = {
+    (torch.bfloat16, 11, False): 168,
+    **{(dtype, taps, True): 160 for dtype in POINTERS for taps in (9, 11)},
+    (torch.float32, 9, True): 152,
+}
+"""Registers of a thread where the assembler would take more, or spill some for want of a bound."""
 SIZES = [
     "channels", "height", "width", "tall", "tap_first", "tap_step", "gates_n", "gates_l", "gates_h", "gates_w", "level",
 ]  # fmt: skip
@@ -179,7 +185,7 @@ def _configured(dtype: torch.dtype, taps: int, backward: bool) -> Configuration:
         limits=REGISTER_TILED if taps == 3 else CONVOLUTION,
         num_warps=4,
         wavefronts=2,
-        registers=160 if backward and taps == 11 else None,
+        registers=BOUNDED.get((dtype, taps, backward)),
         vector_bits=128 if dtype == torch.float32 else 64,
     )
 
