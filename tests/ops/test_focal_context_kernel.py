@@ -16,7 +16,7 @@ on_cpu(gather, gather_backward)
 MOST = {torch.float32: 1e-6, torch.bfloat16: 4e-3, torch.float16: 6e-4}
 """Largest errors of a pass."""
 CHAINED = {torch.float32: 1e-6, torch.bfloat16: 8e-3, torch.float16: 1.2e-3}
-"""And of all together, where each level is rounded before the next reads it; PyTorch's own chain errs as much."""
+"""And of all together, where each level is rounded before the next reads it, unless PyTorch's own chain errs more."""
 CASES = {
     "four levels": ((1, 8, 17, 3), (3, 5, 3, 3), "channels_last", 1.0),
     "one level, two blocks of channels": ((2, 40, 3, 5), (3,), "contiguous", 0.5),
@@ -43,10 +43,10 @@ def _inputs(dtype, shape, sides, layout):
     return grad.to(dtype), x, taps.to(dtype), gates
 
 
-def _law(grad, x, taps, gates, sides, scale):
-    wide = [each.double().requires_grad_() for each in (x, taps, gates)]
+def _law(grad, x, taps, gates, sides, scale, dtype=torch.float64):
+    wide = [each.to(dtype, copy=True).requires_grad_() for each in (x, taps, gates)]
     y = reference(wide[0], kernels_of(wide[1], sides), wide[2], scale)
-    return [y.detach(), *torch.autograd.grad(y, wide, grad.double())]
+    return [y.detach(), *torch.autograd.grad(y, wide, grad.to(dtype))]
 
 
 def _error(found, exact):
@@ -63,9 +63,11 @@ def test_both_passes_are_those_of_the_reference(dtype):
             y, mean, kept = forward(*guarded, sides, scale, keep=True)
             found = y, *backward(grad, *guarded, mean, kept, sides, scale)
         launched += run.launched
-        for mine, exact in zip(found, _law(*tensors, sides, scale), strict=True):
+        plain = _law(*tensors, sides, scale, dtype)
+        for mine, exact, theirs in zip(found, _law(*tensors, sides, scale), plain, strict=True):
             assert mine.dtype == (torch.float32 if mine is found[2] else dtype)
-            assert _error(mine, exact) <= CHAINED[dtype], (name, _error(mine, exact))
+            most = CHAINED[dtype] if dtype == torch.float32 else max(CHAINED[dtype], _error(theirs, exact))
+            assert _error(mine, exact) <= most, (name, _error(mine, exact), most)
     files = kernel_levels, kernel_mean, kernel_weight
     offered = [each for file in files for each in file.CONFIGURATIONS if str(dtype)[6:] in each.name.split()]
     assert set(launched) == set(offered)
