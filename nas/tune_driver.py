@@ -48,7 +48,7 @@ class Slot:
         """Return the name that stands for all of Tune."""
         return WORKER
 
-    def submit(self, key: int, job: str) -> str:
+    def submit(self, key: int, job: str, checkpoint: bytes | None = None) -> str:
         """Keep the job's key for `TuneDriver.next_trial`; the trainable makes the job itself."""
         self.open, self.key = False, key
         return WORKER
@@ -104,13 +104,13 @@ class TuneDriver(Driver):
     def begin_attempt(self, number: int) -> None:
         """Record that Tune has started a trial once more."""
         flight = self._flying[number]
-        flight.begin_attempt()
+        flight.start()
         self._store.start_trial(flight.row.id, worker=WORKER, attempt=flight.attempt)
 
     def put_back(self, number: int) -> None:
         """Queue a trial again of which Tune let go before anything came of it."""
         flight = self._flying.pop(number)
-        flight.start_anew()
+        flight.stand(())
         self._move(flight, "queued")
         self._queue.appendleft(flight)
 
