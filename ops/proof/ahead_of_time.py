@@ -113,14 +113,17 @@ def _sources(function: JITFunction[Any], known: dict[str, None]) -> Iterator[str
 
 @cache
 def _syntax(source: str) -> tuple[str, tuple[str, ...]]:
-    """Return the syntax of a function and the names in it, those of a module's variables among them."""
+    """Return the syntax of a function and the names in it, those of a module's variables among them.
+
+    Syntax is the code without its comments and layout; a dump of the tree would differ between versions of Python.
+    """
     tree, names = ast.parse(source), list[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             names.append(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             names.append(f"{node.value.id}.{node.attr}")
-    return ast.dump(tree), tuple(names)
+    return ast.unparse(tree), tuple(names)
 
 
 def compiled(configuration: Configuration, target: str) -> Resources:
