@@ -126,7 +126,7 @@ def test_what_is_no_extension_is_refused_by_its_difference(
 
 
 def test_a_choice_that_no_trial_has_may_go(store: Store, spaces: Callable[[str], str]) -> None:
-    begin(store, spaces(WIDER), budget=3, seed=2)
+    begin(store, spaces(WIDER), budget=3, seed=2, sampler="tpe")
     widths = {row.choices["stages[0].width"] for row in rows_of(store)}
     unused = next(width for width in (40, 8) if width not in widths)
     low, high = (8, 32) if unused == 40 else (16, 40)
