@@ -297,7 +297,7 @@ class Driver:
         self._failures = None
         rung, stops, kept = len(flight.rungs), self._ladder.stops, self._ladder.kept_bytes
         at = rung, len(stops), flight.rungs[-1]["epoch"], stops[-1].epoch
-        self._emit(RungReached(row.number, row.arch_id, *at, values, seconds, self.begun, self._settings.budget, kept))
+        self._emit(RungReached(row.number, row.arch_id, *at, values, seconds, self._settings.budget, kept))
 
     def _finish(self, flight: Flight, state: Literal["complete", "stopped", "failed"], reason: str | None) -> None:
         self._write(flight, state, reason)

@@ -106,8 +106,6 @@ class RungReached:
     """Every metric as measured here, with params and macs."""
     seconds: float
     """Wall time that workers have spent on it so far."""
-    begun: int
-    """Trials that have been begun so far, of `budget`."""
     budget: int
     kept_bytes: int
     """Size of the checkpoints of all trials that wait."""

@@ -141,9 +141,9 @@ def trial_line(event: TrialFinished, progress: SearchProgress) -> str:
 def rung_line(event: RungReached, progress: SearchProgress) -> str:
     """Say in one line which rung a trial has come to."""
     width = len(str(event.budget))
-    head = f"[{event.begun:>{width}}/{event.budget}] trial {event.number} at rung {event.rung} of {event.rungs}"
+    head = f"[{progress.done:>{width}}/{event.budget}] trial {event.number} at rung {event.rung} of {event.rungs}"
     body = f"epoch {event.epoch} of {event.epochs}, {_numbers(event.values, progress)}"
-    return "; ".join([f"{head}: {body}", duration(event.seconds), *_tail(progress, event.begun < event.budget)])
+    return "; ".join([f"{head}: {body}", duration(event.seconds), *_tail(progress, progress.done < event.budget)])
 
 
 def picture(progress: SearchProgress, *, height: int) -> RenderableType:

@@ -245,7 +245,7 @@ def test_a_failure_at_a_later_rung_is_one_of_the_trial(store: Store) -> None:
 
 def test_a_lost_checkpoint_is_made_up_for(store: Store) -> None:
     def stop(event: Event) -> None:
-        if isinstance(event, RungReached) and event.begun == 6:
+        if isinstance(event, RungReached) and event.number == 5:
             raise KeyboardInterrupt
 
     run_search(store, settings(), executor=Inline(), on_event=stop)

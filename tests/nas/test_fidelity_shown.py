@@ -73,7 +73,7 @@ def test_rungs_of_small_images_and_few_come_before_whole_ones(store: Store) -> N
 
 def test_the_report_and_the_lists_tell_of_the_rungs(store: Store, nas: Callable[..., Any]) -> None:
     def stop(event: Event) -> None:
-        if isinstance(event, RungReached) and event.begun == 9:
+        if isinstance(event, RungReached) and event.number == 8:
             raise KeyboardInterrupt
 
     run_search(store, settings(), executor=Inline(), on_event=stop)
@@ -115,7 +115,7 @@ def test_the_sampler_hears_readings_raised_by_what_others_gained(store: Store, m
     monkeypatch.setattr("nas.search.Suggestions", make)
 
     def stop(event: Event) -> None:
-        if isinstance(event, RungReached) and event.begun == 13:
+        if isinstance(event, RungReached) and event.number == 12:
             raise KeyboardInterrupt
 
     run_search(store, settings(objectives=("accuracy:max",)), executor=Inline(), on_event=stop)

@@ -250,9 +250,9 @@ def test_the_view_is_left_in_order_when_the_search_raises() -> None:
     assert out.getvalue().count("\x1b[?25l") == out.getvalue().count("\x1b[?25h")  # the cursor is shown again
 
 
-def reached(number: int, begun: int, kept: int = 2_000_000) -> RungReached:
+def reached(number: int, kept: int = 2_000_000) -> RungReached:
     values = {"accuracy": 0.5, "macs": 2e6, "params": 3e4}
-    return RungReached(number, "a" * 16, 1, 3, 1, 9, values, 4.0, begun, BUDGET, kept)
+    return RungReached(number, "a" * 16, 1, 3, 1, 9, values, 4.0, BUDGET, kept)
 
 
 def test_trials_at_a_rung_count_as_begun_and_their_checkpoints_are_told() -> None:
@@ -261,7 +261,7 @@ def test_trials_at_a_rung_count_as_begun_and_their_checkpoints_are_told() -> Non
     for event in (started(), TrialStarted(0, "w", 1)):
         progress.take(event)
     clock.now = 10.0
-    progress.take(reached(0, 1))
+    progress.take(reached(0))
     assert (progress.fraction, progress.eta()) == (0.25, 30.0)
     assert "0/4 trained, 0 running, 1 waiting at a rung (2.0 MB), 0 promoted" in drawn(progress)
     progress.take(TrialStarted(0, "w", 1, epochs=1))
@@ -279,8 +279,8 @@ def test_each_rung_and_each_stop_is_a_line_of_the_plain_view() -> None:
     out = io.StringIO()
     view = PlainView(out, SearchProgress(clock=Clock()))
     why = "stopped at epoch 1 of 9: not among the best third of its rung"
-    for event in (started(), reached(0, 1), finished(0, 1, "stopped", reason=why)):
+    for event in (started(), reached(0), finished(0, 1, "stopped", reason=why)):
         view(event)
     lines = out.getvalue().splitlines()
-    assert lines[-2] == "[1/4] trial 0 at rung 1 of 3: epoch 1 of 9, accuracy 50.00 %, macs 2.00M, params 30.0k; 4.0 s"
+    assert lines[-2] == "[0/4] trial 0 at rung 1 of 3: epoch 1 of 9, accuracy 50.00 %, macs 2.00M, params 30.0k; 4.0 s"
     assert lines[-1].startswith("[1/4] trial 0 stopped: at epoch 1 of 9: not among the best third of its rung; 10")
